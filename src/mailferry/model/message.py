@@ -1,0 +1,156 @@
+"""A message as it travels: flags, keywords, dates, bytes. Does not parse MIME and does no I/O of its own.
+
+Invariant: a `Message` holds the source's bytes unchanged; what identifies them is `digest(body)`, which ignores how lines end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum, IntFlag
+from typing import NamedTuple, Protocol
+
+DIGEST_SIZE = 20
+
+
+class Flag(IntFlag):
+    """The system flags of RFC 3501 §2.3.2 (`\\Recent` is the session's, not the message's, and never carried)."""
+
+    SEEN = 1
+    ANSWERED = 2
+    FLAGGED = 4
+    DRAFT = 8
+    DELETED = 16
+
+
+ALL_FLAGS = 31
+
+
+class Date(NamedTuple):
+    """An instant with the zone it was written in. `epoch`: seconds, UTC. `zone`: minutes east of UTC."""
+
+    epoch: int
+    zone: int = 0
+
+
+class Body(Protocol):
+    """The bytes of one message, in memory or spooled; readable any number of times until `close()`."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes in order, in pieces of at most a few hundred kB (an in-memory body is one piece)."""
+
+    def close(self) -> None:
+        """Give the memory or file back. May be called twice."""
+
+
+@dataclass(slots=True)
+class MemoryBody:
+    """A body held in memory."""
+
+    data: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def chunks(self) -> Iterator[bytes]:
+        yield self.data
+
+    def close(self) -> None:
+        self.data = b""
+
+
+@dataclass(slots=True, frozen=True)
+class Listed:
+    """One line of a listing. `keywords` sorted, as the store spells them."""
+
+    uid: int
+    flags: int
+    keywords: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class Listing:
+    """What a folder holds, or what changed in it.
+
+    `complete`: `messages` is every message (`vanished` is then empty: what is missing has gone); else only what changed since the
+    modseq asked for, and `vanished` names the uids that went.
+    """
+
+    messages: list[Listed]
+    complete: bool = True
+    vanished: tuple[int, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class Message:
+    """One whole message from a source, or on its way into a target."""
+
+    uid: int
+    flags: int
+    keywords: tuple[str, ...]
+    internal_date: Date
+    body: Body
+
+
+@dataclass(slots=True, frozen=True)
+class Headers:
+    """The header block of one message (raw bytes up to the empty line; may be empty), enough to recognise it."""
+
+    uid: int
+    internal_date: Date
+    size: int
+    block: bytes
+
+
+class Reason(Enum):
+    """Why an item was not carried, or carried with a difference. The value is what ledger, JSON and reports show."""
+
+    UNREADABLE = "unreadable"  # the source refused to give it
+    FAKE = "rendering-failed"  # Exchange gave its "Retrieval using the IMAP4 protocol failed" stand-in
+    BREAKS_CONNECTION = "breaks-connection"  # every attempt to read it ended the connection
+    REFUSED = "refused"  # the target refused it, for a reason it did not name in a way we know
+    TOO_LARGE = "too-large"
+    QUOTA = "quota"
+    NUL = "nul-bytes"
+    BARE_NEWLINE = "bare-newline"
+    KEYWORDS = "keywords"  # keywords that the target cannot hold
+    FLAGS = "flags"
+    FOLDER = "folder"  # a folder that could not be read or made
+    DUPLICATE = "duplicate"  # a twin that could not be removed
+    ACL = "acl"
+    METADATA = "metadata"
+    SUBSCRIPTION = "subscription"
+    SAFETY = "safety-stop"
+
+
+@dataclass(slots=True, frozen=True)
+class Failed:
+    """In place of a message: why this one could not be had or stored. `text` never holds content of the message."""
+
+    uid: int
+    reason: Reason
+    text: str
+
+
+def digest(body: Body) -> bytes:
+    """SHA-256 cut to 20 bytes over the body with CRLF written as LF (law 5: line endings aside). Equal digests: same message bytes."""
+    return digest_of(body.chunks())
+
+
+def digest_of(chunks: Iterable[bytes]) -> bytes:
+    state = hashlib.sha256()
+    held = b""
+    for chunk in chunks:
+        data = held + chunk if held else chunk
+        held = b"\r" if data.endswith(b"\r") else b""
+        if held:
+            data = data[:-1]
+        state.update(data.replace(b"\r\n", b"\n"))
+    state.update(held)
+    return state.digest()[:DIGEST_SIZE]
