@@ -45,9 +45,7 @@ class ConfigError(MailferryError):
 
 class AuthError(MailferryError):
     exit_code = 77
-    default_advice = (
-        "check user name and password; for delegated access, the administrator's rights on the mailbox"
-    )
+    default_advice = "check user name and password; for delegated access, the administrator's rights on the mailbox"
 
 
 class Temporary(MailferryError):
@@ -56,9 +54,7 @@ class Temporary(MailferryError):
     exit_code = 75
     default_advice = "run the same command again: it continues where it stopped"
 
-    def __init__(
-        self, message: str, *, about: str = "", advice: str = "", retry_after: float | None = None
-    ) -> None:
+    def __init__(self, message: str, *, about: str = "", advice: str = "", retry_after: float | None = None) -> None:
         super().__init__(message, about=about, advice=advice)
         self.retry_after = retry_after
 

@@ -2,8 +2,8 @@
 
 A `Secret` prints as `***` in every way Python prints things; only `reveal()` gives the text. Does not store secrets.
 References accepted by `Secret.from_reference`: `env:NAME`, `file:PATH` (first line), `command:COMMAND` (first line of
-its output), `keyring:SERVICE/USER` (needs the keyring package). A literal secret has no reference form on purpose: argv is
-visible to every user of the machine.
+its output), `keyring:SERVICE/USER` (needs the keyring package). A literal secret has no reference form on purpose:
+argv is visible to every user of the machine.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Secret:
 
     @classmethod
     def from_reference(cls, reference: str) -> Secret:
-        """Read a secret from `env:`, `file:`, `command:` or `keyring:`; ConfigError says which reference failed and why."""
-        kind, _, rest = reference.partition(":")
+        """Read a secret from `env:`, `file:`, `command:` or `keyring:`; ConfigError says which reference failed and
+        why.""" kind, _, rest = reference.partition(":")
         if kind == "env" and rest:
             value = os.environ.get(rest)
             if value is None:

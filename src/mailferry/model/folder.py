@@ -1,4 +1,5 @@
-"""A folder as a store shows it: its place in the tree, its special use, its counters. Does not map or create folders."""
+"""A folder as a store shows it: its place in the tree, its special use, its counters. Does not map or create
+folders."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 Path = tuple[str, ...]
-"""A folder's place: one decoded name per level, from the root. Never holds a separator's meaning: `("a/b",)` is one level."""
+"""A folder's place: one decoded name per level, from the root. Never holds a separator's meaning: `("a/b",)` is one
+level."""
 
 INBOX: Path = ("INBOX",)
 

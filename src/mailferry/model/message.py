@@ -1,6 +1,7 @@
 """A message as it travels: flags, keywords, dates, bytes. Does not parse MIME and does no I/O of its own.
 
-Invariant: a `Message` holds the source's bytes unchanged; what identifies them is `digest(body)`, which ignores how lines end.
+Invariant: a `Message` holds the source's bytes unchanged; what identifies them is `digest(body)`, which ignores how
+lines end.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ class Listed:
 class Listing:
     """What a folder holds, or what changed in it.
 
-    `complete`: `messages` is every message (`vanished` is then empty: what is missing has gone); else only what changed since the
-    modseq asked for, and `vanished` names the uids that went.
+    `complete`: `messages` is every message (`vanished` is then empty: what is missing has gone); else only what
+    changed since the modseq asked for, and `vanished` names the uids that went.
     """
 
     messages: list[Listed]
@@ -139,8 +140,8 @@ class Failed:
 
 
 def digest(body: Body) -> bytes:
-    """SHA-256 cut to 20 bytes over the body with CRLF written as LF (law 5: line endings aside). Equal digests: same message bytes."""
-    return digest_of(body.chunks())
+    """SHA-256 cut to 20 bytes over the body with CRLF written as LF (law 5: line endings aside). Equal digests: same
+    message bytes.""" return digest_of(body.chunks())
 
 
 def digest_of(chunks: Iterable[bytes]) -> bytes:

@@ -1,12 +1,14 @@
 """The contract of a source: one mailbox that can be read. Says nothing about how.
 
-Vocabulary. A *store* is one mailbox at one server or place, known by an account; `session()` opens one connection to it. The engine
-opens several sessions of one store at once (one per lane) and uses each from one task at a time, except where stated.
+Vocabulary. A *store* is one mailbox at one server or place, known by an account; `session()` opens one connection to
+it. The engine opens several sessions of one store at once (one per lane) and uses each from one task at a time,
+except where stated.
 
-Errors, for every method: `Temporary` (connection lost, throttled: the session is dead, a new one may work), `AuthError`, `Permanent`,
-`RemoteProtocolError` (session is dead), `ItemError` (this folder cannot be opened; the session lives). A session that raised
-anything but `ItemError` is closed by the caller and never used again. Nothing here changes the source (law 1): opening is EXAMINE,
-reading is PEEK.
+Errors, for every method: `Temporary` (connection lost, throttled: the session is dead, a new one may work),
+`AuthError`, `Permanent`,
+`RemoteProtocolError` (session is dead), `ItemError` (this folder cannot be opened; the session lives). A session that
+raised anything but `ItemError` is closed by the caller and never used again. Nothing here changes the source (law 1):
+opening is EXAMINE, reading is PEEK.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ class SourceSession(Protocol):
     """One open connection to a mailbox, for reading."""
 
     async def folders(self) -> list[Folder]:
-        """Every folder, with counters where the store tells them (`Folder.status`), parents before children, INBOX first."""
+        """Every folder, with counters where the store tells them (`Folder.status`), parents before children, INBOX
+        first."""
 
     async def select(self, folder: Folder) -> Selected:
         """Open a folder for the calls below. `ItemError` if it cannot be opened."""
@@ -30,15 +33,16 @@ class SourceSession(Protocol):
     async def listing(self, changed_since: int | None = None) -> Listing:
         """Uids, flags and keywords of the selected folder, uids ascending.
 
-        With `changed_since` (a modseq that `select` or a `FolderStatus` gave earlier) the store may answer with changes only; it may also
-        answer completely, as a store without modseq always does.
+        With `changed_since` (a modseq that `select` or a `FolderStatus` gave earlier) the store may answer with
+        changes only; it may also answer completely, as a store without modseq always does.
         """
 
     def fetch(self, uids: Sequence[int]) -> AsyncIterator[Message | Failed]:
         """The messages with these uids, in ascending order, read ahead of the consumer.
 
-        One item per uid, except for uids that have gone from the folder, which are left out. One unreadable message is a `Failed` and does
-        not end the iteration. The consumer closes each body. Flags in the message are those at the time of reading.
+        One item per uid, except for uids that have gone from the folder, which are left out. One unreadable message
+        is a `Failed` and does not end the iteration. The consumer closes each body. Flags in the message are those at
+        the time of reading.
         """
 
     def headers(self, uids: Sequence[int]) -> AsyncIterator[Headers]:
@@ -48,7 +52,8 @@ class SourceSession(Protocol):
         """Rights by identifier (RFC 4314 letters), or None where the store has no ACL or does not let us see it."""
 
     async def metadata(self, folder: Folder) -> Mapping[str, bytes] | None:
-        """Annotations of the folder (RFC 5464 entry names, `/private/…` and `/shared/…`), or None where there are none to be had."""
+        """Annotations of the folder (RFC 5464 entry names, `/private/…` and `/shared/…`), or None where there are
+        none to be had."""
 
     async def close(self) -> None:
         """End the connection; never raises, may be called twice."""

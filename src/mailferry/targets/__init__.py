@@ -1,1 +1,2 @@
-"""Where messages go: one module per kind of target, all behind the contract in `base.py`. Never decides what to copy."""
+"""Where messages go: one module per kind of target, all behind the contract in `base.py`. Never decides what to
+copy."""

@@ -1,9 +1,9 @@
 """The contract of a target: one mailbox that can be written, and read again. Says nothing about what to write.
 
-A target session can do everything a source session can (recovery, adoption and verification read the target; a rollback reads it
-as a source). `select` opens for writing here. Errors are those of `sources/base.py`; in addition `Permanent` when the whole target
-is full or refuses everything. The target may be live: people read, move and delete while we write, so a uid that has gone is never an
-error.
+A target session can do everything a source session can (recovery, adoption and verification read the target; a
+rollback reads it as a source). `select` opens for writing here. Errors are those of `sources/base.py`; in addition
+`Permanent` when the whole target is full or refuses everything. The target may be live: people read, move and delete
+while we write, so a uid that has gone is never an error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class FolderLimits:
-    """What names a target can hold. `separator` is its hierarchy separator or None for none. `max_name`: bytes of one level as stored.
+    """What names a target can hold. `separator` is its hierarchy separator or None for none. `max_name`: bytes of one
+    level as stored.
 
     `forbidden`: characters no level may hold. `fixed`: paths that cannot be renamed or removed (INBOX).
     """
@@ -50,7 +51,8 @@ class TargetSession(SourceSession, Protocol):
     ) -> Folder:
         """Make a folder (and its parents), or return the one that is there. `ItemError` if the target refuses the name.
 
-        A store that assigns its own uids ignores `uidvalidity`; one that we write ourselves takes it over for a new folder.
+        A store that assigns its own uids ignores `uidvalidity`; one that we write ourselves takes it over for a new
+        folder.
         """
 
     async def subscribe(self, folder: Folder) -> None: ...
@@ -58,16 +60,18 @@ class TargetSession(SourceSession, Protocol):
     async def append(self, messages: Sequence[Message]) -> list[Stored | Failed]:
         """Store one chunk in the selected folder, in order; one result per message; returns when they are durable.
 
-        Calls may overlap: they are written in the order of the calls, and a later one may be on the wire before an earlier one is confirmed.
-        A refused message is a `Failed` and does not keep the others out. `message.uid` is the source's uid: a store that we write ourselves
-        keeps it where it can. On an exception any part of the chunk may or may not have been stored; the engine settles that.
+        Calls may overlap: they are written in the order of the calls, and a later one may be on the wire before an
+        earlier one is confirmed. A refused message is a `Failed` and does not keep the others out. `message.uid` is
+        the source's uid: a store that we write ourselves keeps it where it can. On an exception any part of the chunk
+        may or may not have been stored; the engine settles that.
         """
 
     async def set_flags(self, changes: Sequence[Listed]) -> None:
         """Make flags and keywords of these (target) uids exactly so. Uids that have gone are ignored."""
 
     async def remove(self, uids: Sequence[int]) -> list[int]:
-        """Remove exactly these messages (never others that happen to be flagged \\Deleted); returns those it could *not* remove."""
+        """Remove exactly these messages (never others that happen to be flagged \\Deleted); returns those it could
+        *not* remove."""
 
     async def set_acl(self, folder: Folder, rights: Mapping[str, str]) -> None:
         """Grant these rights. `ItemError` where the target cannot."""

@@ -1,0 +1,81 @@
+"""Who logs in where: the accounts that URLs and CSV files name. Does not connect and does not read files.
+
+Forms: `imaps://user@host[:993]`, `imap://user@host[:143]` (STARTTLS is then required), `maildir:PATH`, `memory:NAME`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from mailferry.secret import Secret
+
+
+class Tls(Enum):
+    """How a connection is protected. NONE only where an option of that name was given."""
+
+    IMPLICIT = "implicit"
+    STARTTLS = "starttls"
+    NONE = "none"
+
+
+class Mechanism(Enum):
+    """How to authenticate. AUTO takes the best that the server offers and the account has a secret for."""
+
+    AUTO = "auto"
+    PLAIN = "plain"
+    LOGIN = "login"  # the LOGIN command (RFC 3501 §6.2.3), or AUTH=LOGIN where LOGINDISABLED
+    XOAUTH2 = "xoauth2"
+    OAUTHBEARER = "oauthbearer"
+    EXTERNAL = "external"  # a TLS client certificate
+
+
+@dataclass(frozen=True, slots=True)
+class ImapAccount:
+    """One mailbox on one IMAP server.
+
+    `user`: whose mailbox. `admin`: who authenticates for it, where that is somebody else: sent as SASL PLAIN's
+    authcid with `user` as authzid. Exchange's delegated form `DOMAIN\\\\admin\\\\user` is simply a `user` text.
+    `secret`: password or access token.
+    """
+
+    host: str
+    port: int
+    user: str
+    secret: Secret | None = None
+    admin: str | None = None
+    mechanism: Mechanism = Mechanism.AUTO
+    tls: Tls = Tls.IMPLICIT
+    verify: bool = True
+    ca_file: str | None = None
+    client_certificate: str | None = None
+    timeout: float = 60.0
+
+    @property
+    def key(self) -> str:
+        """Names server and mailbox, never the secret: the ledger's name for the account."""
+        return f"imap://{self.user}@{self.host}:{self.port}"
+
+
+class MaildirFlavour(Enum):
+    """Whose side files a Maildir gets."""
+
+    DOVECOT = "dovecot"
+    COURIER = "courier"
+    QMAIL = "qmail"  # plain Maildir++ without keywords
+
+
+@dataclass(frozen=True, slots=True)
+class MaildirAccount:
+    """One Maildir++ tree on this machine. `owner`: (uid, gid) for what is written; None keeps the tree's own."""
+
+    path: str
+    flavour: MaildirFlavour = MaildirFlavour.DOVECOT
+    owner: tuple[int, int] | None = None
+
+    @property
+    def key(self) -> str:
+        return f"maildir:{self.path}"
+
+
+Account = ImapAccount | MaildirAccount
