@@ -45,8 +45,8 @@ class Secret:
 
     @classmethod
     def from_reference(cls, reference: str) -> Secret:
-        """Read a secret from `env:`, `file:`, `command:` or `keyring:`; ConfigError says which reference failed and
-        why.""" kind, _, rest = reference.partition(":")
+        """Read a secret from `env:`, `file:`, `command:` or `keyring:`; ConfigError says what failed."""
+        kind, _, rest = reference.partition(":")
         if kind == "env" and rest:
             value = os.environ.get(rest)
             if value is None:

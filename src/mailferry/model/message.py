@@ -140,8 +140,8 @@ class Failed:
 
 
 def digest(body: Body) -> bytes:
-    """SHA-256 cut to 20 bytes over the body with CRLF written as LF (law 5: line endings aside). Equal digests: same
-    message bytes.""" return digest_of(body.chunks())
+    """SHA-256 cut to 20 bytes over the body with CRLF written as LF (law 5: equal bytes, line endings aside)."""
+    return digest_of(body.chunks())
 
 
 def digest_of(chunks: Iterable[bytes]) -> bytes:
