@@ -124,7 +124,7 @@ class Dovecot:
     def stop(self) -> None:
         """End all its processes; the mail stays, unless the root was made by this object."""
         if self._process is not None:
-            process.stop(self._process)
+            process.stop(self._process, grace=0.3)  # its log process alone would hold the master for a second
             self._process = None
         if self._own_root:
             shutil.rmtree(self.root, ignore_errors=True)
@@ -160,10 +160,10 @@ class Dovecot:
         (self.root / "users").write_text("".join(f"{line}\n" for line in own))
         masters = [f"{MASTER}:{{PLAIN}}{MASTER_PASSWORD}"]
         (self.root / "masters").write_text("".join(f"{line}\n" for line in masters))
-        delegated = [
-            f"{prefix}\\{user}:{{PLAIN}}{MASTER_PASSWORD}::::::user={user}"
+        delegated = [  # Dovecot looks a name up with its backslashes doubled
+            f"{prefix}\\\\{user}:{{PLAIN}}{MASTER_PASSWORD}::::::user={user}"
             for user in self.users
-            for prefix in (f"LAB\\{MASTER}", f"{MASTER}@lab")
+            for prefix in (f"LAB\\\\{MASTER}", f"{MASTER}@lab")
         ]
         (self.root / "delegated").write_text("".join(f"{line}\n" for line in delegated))
         limits = [f"{user}:::::::userdb_quota_rule=*:bytes={size}" for user, size in self.quota.items()]
@@ -228,7 +228,6 @@ passdb {{
   driver = passwd-file
   args = username_format=%u {root}/masters
   master = yes
-  result_success = continue-ok
 }}
 passdb {{
   driver = passwd-file

@@ -118,26 +118,23 @@ def session_pids(session: int) -> list[int]:
 
 
 def stop(process: subprocess.Popen[bytes], first: signal.Signals = signal.SIGTERM, grace: float = 5.0) -> None:
-    """End a spawned process and all of its session: `first` to the leader, SIGKILL to whatever remains."""
+    """End a spawned process and all of its session: `first` to the leader, `grace` seconds later SIGKILL to the rest.
+
+    Raises LabError when something survives even that for five seconds.
+    """
+    began = time.monotonic()
     if process.poll() is None:
         process.send_signal(first)
-        try:
-            process.wait(grace)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    deadline = time.monotonic() + 0.5
-    while session_pids(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    deadline = time.monotonic() + grace
-    while left := session_pids(process.pid):
-        if time.monotonic() > deadline:
+    while (left := session_pids(process.pid)) or process.poll() is None:
+        waited = time.monotonic() - began
+        if waited > grace + 5:
             raise LabError(f"processes {left} survive SIGKILL")
-        for pid in left:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue  # ended by itself
+        if waited > grace or process.poll() is not None:
+            for pid in left:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue  # ended by itself
         time.sleep(0.01)
 
 
