@@ -95,11 +95,13 @@ def _no_postgres_cluster() -> Iterator[None]:
     if conf.exists():
         yield
         return
-    # dpkg would ask about a changed conffile: so the file is there only until the package brings its own.
-    keep = ["-o", "Dpkg::Options::=--force-confnew"]
-    _root(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *keep, "postgresql-common"])
-    _root(["sed", "-i", "s/^#*create_main_cluster.*/create_main_cluster = false/", str(conf)])
-    yield
+    setting = "s/^#*create_main_cluster.*/create_main_cluster = {}/"
+    _root(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "postgresql-common"])
+    _root(["sed", "-i", setting.format("false"), str(conf)])
+    try:
+        yield
+    finally:
+        _root(["sed", "-i", setting.format("true"), str(conf)])
 
 
 def _unpack(folder: Path, roots: Sequence[str]) -> None:
