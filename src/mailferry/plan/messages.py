@@ -8,25 +8,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import Enum
 from typing import NamedTuple
 
 from mailferry.model.message import Listed, Listing
+from mailferry.model.state import HELD, State
 
 
-class State(IntEnum):
-    """What the ledger says of one message. The numbers are stored: never reuse one."""
-
-    PENDING = 1  # intent recorded; it may or may not be in the target
-    COPIED = 2
-    ADOPTED = 3  # was there already: recognised by its headers
-    PROVEN = 4  # was there already: bytes compared
-    FAILED = 5
-    GONE = 6  # vanished at the source, kept in the target
-    REMOVED = 7  # removed from the target: it moved, or policy mirrors deletions
-
-
-DONE = frozenset({State.COPIED, State.ADOPTED, State.PROVEN})
+OURS = HELD | {State.FAILED}
 
 
 class Deletions(Enum):
@@ -70,7 +59,7 @@ def compare(listing: Listing, known: Mapping[int, Known]) -> Actions:
         row = known.get(item.uid)
         if row is None or row.state in (State.PENDING, State.FAILED):
             copy.append(item.uid)
-        elif row.state in DONE:
+        elif row.state in HELD:
             there += 1
             changed = row.flags != item.flags or row.keywords != item.keywords
             if changed and row.target_uid is not None:
@@ -79,9 +68,9 @@ def compare(listing: Listing, known: Mapping[int, Known]) -> Actions:
             copy.append(item.uid)
     if listing.complete:
         listed = {item.uid for item in listing.messages}
-        gone = [uid for uid, row in known.items() if uid not in listed and row.state in (*DONE, State.FAILED)]
+        gone = [uid for uid, row in known.items() if uid not in listed and row.state in OURS]
     else:
-        gone = [uid for uid in listing.vanished if uid in known and known[uid].state in (*DONE, State.FAILED)]
+        gone = [uid for uid in listing.vanished if uid in known and known[uid].state in OURS]
     return Actions(copy, flags, sorted(gone), there)
 
 
@@ -89,7 +78,7 @@ def suddenly_empty(listing: Listing, known: Mapping[int, Known], least: int = 10
     """Law 7: a complete listing without any message, where at least `least` messages had been carried."""
     if not listing.complete or listing.messages:
         return False
-    return sum(1 for row in known.values() if row.state in DONE) >= least
+    return sum(1 for row in known.values() if row.state in HELD) >= least
 
 
 def beyond_brake(removals: int, held: int, share: float = 0.1, least: int = 20) -> bool:
@@ -130,8 +119,8 @@ class Sent(NamedTuple):
 def late_twins(sent: Iterable[Sent], unrecorded: Sequence[Bytes]) -> list[int]:
     """Target uids to remove: messages of ours that were committed after we had looked and sent them again.
 
-    `unrecorded`: what stands in the gap and is not recorded in the ledger. Of each digest at most as many are removed as
-    were sent beyond the first, so that a copy made by a person in the live target is not taken for a twin of ours.
+    `unrecorded`: what stands in the gap and is not recorded in the ledger. Of each digest at most as many are removed
+    as were sent beyond the first, so that a copy made by a person in the live target is not taken for a twin of ours.
     """
     extra: Counter[bytes] = Counter()
     for one in sent:
