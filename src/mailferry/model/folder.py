@@ -3,6 +3,7 @@ folders."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -88,3 +89,22 @@ class Selected:
     new_keywords: bool
     keywords: frozenset[str] = frozenset()
     read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FolderLimits:
+    """What names a target can hold. `separator` is its hierarchy separator or None for none. `max_name`: bytes of one
+    level as stored. `max_path`: bytes of all levels and their separators as stored (Maildir++ keeps a whole path in
+    one directory name).
+
+    `forbidden`: characters no level may hold; letters, digits, space and `=()~-` must be allowed.
+    """
+
+    separator: str | None
+    forbidden: frozenset[str]
+    max_name: int
+    max_depth: int | None = None
+    case_insensitive: bool = False
+    special_uses: Mapping[SpecialUse, Path] | None = None
+    """Where the target has or wants its special folders (from its own folders' attributes)."""
+    max_path: int | None = None

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mailferry.model.folder import Folder, Path, SpecialUse
+from mailferry.model.folder import Folder, FolderLimits, Path, SpecialUse
 from mailferry.model.message import Failed, Listed, Message
 from mailferry.sources.base import SourceSession
 
@@ -22,23 +22,6 @@ class Stored:
     """A message is durably in the target. `uid` is None where the server does not tell (no UIDPLUS)."""
 
     uid: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class FolderLimits:
-    """What names a target can hold. `separator` is its hierarchy separator or None for none. `max_name`: bytes of one
-    level as stored.
-
-    `forbidden`: characters no level may hold. `fixed`: paths that cannot be renamed or removed (INBOX).
-    """
-
-    separator: str | None
-    forbidden: frozenset[str]
-    max_name: int
-    max_depth: int | None = None
-    case_insensitive: bool = False
-    special_uses: Mapping[SpecialUse, Path] | None = None
-    """Where the target has or wants its special folders (from its own folders' attributes)."""
 
 
 class TargetSession(SourceSession, Protocol):
