@@ -47,11 +47,12 @@ class Courier:
         self.passwords = dict(passwords or {})
         self.quota = dict(quota or {})
         self.capability = capability
-        self.owner = owner or process.mail_owner()
+        self.owner = owner or process.named_owner()
         self.host = "127.0.0.1"
         self.port = 0
         self.log_file = self.root / "courier.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._monitor: subprocess.Popen[bytes] | None = None
         self._short = Path("/")  # set while running
         self._lookups: socketserver.ThreadingUnixStreamServer | None = None
 
@@ -96,7 +97,16 @@ class Courier:
             "IMAP_TLS_REQUIRED": "0",
             "AUTHMODULES": "authdaemon",
             "TCPLOCALHOST": "localhost",
+            "GAM_CLIENT_ID": self.root.name,
         }
+        # Courier's locks wait on a file monitor, and for 1.2 seconds at each lock when there is none.
+        self._monitor = process.spawn(
+            [str(next(base.glob("usr/lib*/**/gam_server"))), "--notimeout", self.root.name],
+            log=self.log_file,
+            env=env,
+            cwd=self.root,
+            user=self.owner,
+        )
         self._process = process.spawn(
             [
                 str(base / "usr/sbin/couriertcpd"),
@@ -120,6 +130,9 @@ class Courier:
         if self._process is not None:
             process.stop(self._process, grace=0.3)
             self._process = None
+        if self._monitor is not None:
+            process.stop(self._monitor, grace=0.3)
+            self._monitor = None
         if self._lookups is not None:
             self._lookups.shutdown()
             self._lookups.server_close()

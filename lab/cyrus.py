@@ -48,8 +48,7 @@ class Cyrus:
         self.host = "127.0.0.1"
         self.port = 0
         self.log_file = self.root / "cyrus.log"
-        # Cyrus refuses to run as root; any account that is not root will do, since all it needs is under root.
-        self.account = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+        self.owner = process.named_owner()
         self._process: subprocess.Popen[bytes] | None = None
         self._lookups: socketserver.ThreadingUnixStreamServer | None = None
 
@@ -91,7 +90,7 @@ class Cyrus:
                 "SASL_PATH": ":".join(str(folder) for folder in plugins),
             },
             cwd=self.root,
-            user=(self.account.pw_uid, self.account.pw_gid),
+            user=self.owner,
         )
         try:
             process.wait_ready(lambda: process.greets(self.port), self._process, self.log_file)
@@ -119,15 +118,15 @@ class Cyrus:
     def _configure(self, base: Path) -> None:
         for name in ("config", "config/proc", "config/lock", "config/socket", "config/log", "spool", "sieve"):
             (self.root / name).mkdir(exist_ok=True)
-            os.chown(self.root / name, self.account.pw_uid, self.account.pw_gid)
-        os.chown(self.root, self.account.pw_uid, self.account.pw_gid)
+            os.chown(self.root / name, *self.owner)
+        os.chown(self.root, *self.owner)
         (self.root / "imapd.conf").write_text(
             f"""\
 configdirectory: {self.root}/config
 defaultpartition: default
 partition-default: {self.root}/spool
 sievedir: {self.root}/sieve
-cyrus_user: {self.account.pw_name}
+cyrus_user: {pwd.getpwuid(self.owner[0]).pw_name}
 admins: {ADMIN}
 allowplaintext: yes
 sasl_mech_list: PLAIN LOGIN

@@ -29,7 +29,7 @@ _PACKAGES = {
 }
 _BENCH_PACKAGES = {"isync": "/usr/bin/mbsync"}
 _UNPACKED = {
-    "courier": ("courier-imap", "courier-base", "courier-authlib"),
+    "courier": ("courier-imap", "courier-base", "courier-authlib", "gamin"),
     "cyrus": ("cyrus-imapd", "cyrus-common", "libsasl2-modules"),
 }
 _POLICY = Path("/usr/sbin/policy-rc.d")
@@ -52,7 +52,7 @@ def install(*, bench: bool = False) -> None:
     """Install and unpack what is missing. Raises CalledProcessError when apt-get or dpkg fails."""
     wanted = _PACKAGES | (_BENCH_PACKAGES if bench else {})
     missing = [name for name, proof in wanted.items() if not list(Path("/").glob(proof.lstrip("/")))]
-    unpack = {name: roots for name, roots in _UNPACKED.items() if not (CACHE / name / ".complete").exists()}
+    unpack = {name: roots for name, roots in _UNPACKED.items() if not _unpacked(CACHE / name, roots)}
     if not missing and not unpack:
         return
     _root(["apt-get", "update", "-qq"])
@@ -123,7 +123,13 @@ def _unpack(folder: Path, roots: Sequence[str]) -> None:
     for path in (folder, *folder.rglob("*")):
         if path.is_dir() and not path.is_symlink():
             path.chmod(0o755)
-    (folder / ".complete").touch()
+    (folder / ".complete").write_text(" ".join(roots))
+
+
+def _unpacked(folder: Path, roots: Sequence[str]) -> bool:
+    """Whether just these packages have been unpacked there before."""
+    mark = folder / ".complete"
+    return mark.exists() and mark.read_text() == " ".join(roots)
 
 
 def _libraries(package: Path) -> list[str]:

@@ -7,6 +7,7 @@ that started it (PR_SET_PDEATHSIG through setpriv), and nothing of its session o
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -34,6 +35,12 @@ class LabError(RuntimeError):
 def mail_owner() -> tuple[int, int]:
     """The (uid, gid) that lab servers store mail as."""
     return (MAIL_UID, MAIL_UID) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+
+
+def named_owner() -> tuple[int, int]:
+    """The (uid, gid) for servers that need one with a name in the user database: `nobody`, or the caller's own."""
+    account = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+    return account.pw_uid, account.pw_gid
 
 
 def workspace(name: str) -> Path:
