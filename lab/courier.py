@@ -2,7 +2,8 @@
 
 Plain text only (no TLS). Courier looks its users up in an authentication daemon at a compiled-in system path; the
 instance uses a copy of that one library with a path of its own, and answers the lookups itself.
-Invariant: nothing outside `root` is written, but for that socket in a short temporary directory; a user's Maildir is made at the first login.
+Invariant: nothing outside `root` is written, but for that socket in a short temporary directory.
+A user's Maildir is made at the first login.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Courier:
         self._lookups: socketserver.ThreadingUnixStreamServer | None = None
 
     def __enter__(self) -> Courier:
-        return self.start()
+        return self if self._process else self.start()
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
@@ -80,7 +81,12 @@ class Courier:
         self._patch_library(base)
         self._answer_lookups()
         self.port = self.port or process.free_port()
-        libraries = [self.root / "lib", base / "usr/lib", *base.glob("usr/lib/*-linux-gnu"), *base.glob("lib/*-linux-gnu")]
+        libraries = [
+            self.root / "lib",
+            base / "usr/lib",
+            *base.glob("usr/lib/*-linux-gnu"),
+            *base.glob("lib/*-linux-gnu"),
+        ]
         env = {
             "PATH": "/usr/bin:/bin",
             "LD_LIBRARY_PATH": ":".join(str(folder) for folder in libraries),

@@ -53,7 +53,7 @@ class Cyrus:
         self._lookups: socketserver.ThreadingUnixStreamServer | None = None
 
     def __enter__(self) -> Cyrus:
-        return self.start()
+        return self if self._process else self.start()
 
     def __exit__(self, *exc: object) -> None:
         self.stop()

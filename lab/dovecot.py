@@ -80,7 +80,7 @@ class Dovecot:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Dovecot:
-        return self.start()
+        return self if self._process else self.start()
 
     def __exit__(self, *exc: object) -> None:
         self.stop()

@@ -30,7 +30,7 @@ class Postgres:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Postgres:
-        return self.start()
+        return self if self._process else self.start()
 
     def __exit__(self, *exc: object) -> None:
         self.stop()

@@ -154,9 +154,7 @@ def greets(port: int) -> bool:
         return False
 
 
-def wait_ready(
-    ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float = 20
-) -> None:
+def wait_ready(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float = 20) -> None:
     """Poll `ready` until it is true. Raises LabError with the log's end if the process ends or time is up."""
     deadline = time.monotonic() + seconds
     while not ready():
