@@ -26,10 +26,7 @@ _DATE = re.compile(
     rb"(?:[A-Za-z]{3},)?[ \t]*([0-9]{1,2})[ \t]+([A-Za-z]{3})[ \t]+([0-9]{4})[ \t]+"
     rb"([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?[ \t]+(?:([+-])([0-9]{2})([0-9]{2})|GMT|UTC?)(?![0-9A-Za-z])"
 )
-_MONTHS = {
-    name.encode(): number
-    for number, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1)
-}
+_MONTHS = {b"janfebmaraprmayjunjulaugsepoctnovdec"[3 * i : 3 * i + 3]: i + 1 for i in range(12)}
 _EPOCH = date(1970, 1, 1).toordinal()
 _ANGLE = re.compile(r"<([^<>]*)>")
 _WORD = re.compile(r"=\?([^?\s]+)\?([bBqQ])\?([^?]*)\?=")
