@@ -1,0 +1,227 @@
+"""The ledger's tables, as SQLAlchemy Core sees them. Does not create or read them.
+
+Invariant: `migrations/` builds exactly this (a test compares). Change both together, and `HEAD`. No table holds a
+secret, a subject or a body.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+
+HEAD = "0001"
+VERSION_TABLE = "ledger_version"
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+
+class Words(sa.types.TypeDecorator[str]):
+    """Any text, also with NUL or lone surrogates, which PostgreSQL or SQLite refuse: such characters, quotes and
+    backslashes are stored escaped as in JSON."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        return None if value is None else escape(value)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        if value is None:
+            return None
+        text: str = json.loads(f'"{value}"')
+        return text
+
+
+class Json(sa.types.TypeDecorator[Any]):
+    """A JSON value as text."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
+        return None if value is None else to_json(value)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+        return None if value is None else json.loads(value)
+
+
+def to_json(value: Any) -> str:
+    """One text for equal values: sorted keys, no spaces, people's letters kept where every database takes them."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return text
+
+
+def escape(value: str) -> str:
+    return to_json(value)[1:-1]
+
+
+def _id() -> sa.Column[int]:
+    return sa.Column("id", sa.Integer, primary_key=True)
+
+
+def _mailbox(nullable: bool = False) -> sa.Column[int]:
+    return sa.Column("mailbox_id", sa.Integer, sa.ForeignKey("mailbox.id"), nullable=nullable)
+
+
+endpoint = sa.Table(
+    "endpoint",
+    metadata,
+    _id(),
+    sa.Column("key", Words, nullable=False, unique=True),
+    sa.Column("seen", sa.Double, nullable=False),
+    sa.Column("facts", Json, nullable=False),
+)
+
+wave = sa.Table(
+    "wave",
+    metadata,
+    _id(),
+    sa.Column("name", Words, nullable=False, unique=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+)
+
+mailbox = sa.Table(
+    "mailbox",
+    metadata,
+    _id(),
+    sa.Column("source_key", Words, nullable=False),
+    sa.Column("target_key", Words, nullable=False, index=True),
+    sa.Column("identity", Words),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("wave_id", sa.Integer, sa.ForeignKey("wave.id")),
+    sa.Column("lease_owner", sa.Text),
+    sa.Column("lease_epoch", sa.BigInteger, nullable=False),
+    sa.Column("lease_since", sa.Double),
+    sa.Column("lease_until", sa.Double),
+    sa.UniqueConstraint("source_key", "target_key"),
+)
+
+folder = sa.Table(
+    "folder",
+    metadata,
+    _id(),
+    _mailbox(),
+    sa.Column("source_path", Json, nullable=False),
+    sa.Column("source_name", Words, nullable=False),
+    sa.Column("target_path", Json),
+    sa.Column("target_name", Words),
+    sa.Column("special_use", sa.Text),
+    sa.Column("source_uidvalidity", sa.BigInteger),
+    sa.Column("target_uidvalidity", sa.BigInteger),
+    sa.Column("source_uidnext", sa.BigInteger),
+    sa.Column("source_messages", sa.BigInteger),
+    sa.Column("source_modseq", sa.BigInteger),
+    sa.Column("pending_base", sa.BigInteger),
+    sa.Column("listed", sa.BigInteger, nullable=False),
+    sa.Column("excluded", Words),
+    sa.Column("watch_until", sa.Double),
+    sa.Column("watch_base", sa.BigInteger),
+    sa.UniqueConstraint("mailbox_id", "source_path"),
+)
+
+keyword_set = sa.Table(
+    "keyword_set",
+    metadata,
+    _id(),
+    sa.Column("words", sa.Text, nullable=False, unique=True),  # JSON list, sorted
+)
+
+# The one big table: fixed columns first in PostgreSQL's alignment order, no foreign key and no second index, which
+# would cost more than the row. Rows of one mailbox are found through its folders. keywords NULL: none.
+message = sa.Table(
+    "message",
+    metadata,
+    sa.Column("folder_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("keywords", sa.Integer),
+    sa.Column("source_uid", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("target_uid", sa.BigInteger),
+    sa.Column("internal_date", sa.BigInteger),
+    sa.Column("size", sa.BigInteger),
+    sa.Column("fingerprint", sa.BigInteger),
+    sa.Column("state", sa.SmallInteger, nullable=False),
+    sa.Column("flags", sa.SmallInteger, nullable=False),
+    sa.Column("attempts", sa.SmallInteger, nullable=False),
+    sa.Column("digest", sa.LargeBinary(20)),
+    sqlite_with_rowid=False,
+)
+
+pass_ = sa.Table(
+    "pass",
+    metadata,
+    _id(),
+    sa.Column("mailbox_id", sa.Integer, sa.ForeignKey("mailbox.id"), nullable=False, index=True),
+    sa.Column("run_id", sa.Integer, sa.ForeignKey("run.id")),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("started", sa.Double, nullable=False),
+    sa.Column("ended", sa.Double),
+    sa.Column("outcome", Words),
+    sa.Column("counts", Json, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+)
+
+# folder_id 0: the whole mailbox; source_uid 0: the whole folder. Not NULL, so that the unique index tells them apart.
+failure = sa.Table(
+    "failure",
+    metadata,
+    _id(),
+    _mailbox(),
+    sa.Column("folder_id", sa.Integer, nullable=False),
+    sa.Column("source_uid", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("text", Words, nullable=False),
+    sa.Column("first_pass", sa.Integer, nullable=False),
+    sa.Column("last_pass", sa.Integer, nullable=False),
+    sa.Column("resolved", sa.Boolean, nullable=False),
+    sa.UniqueConstraint("mailbox_id", "folder_id", "source_uid", "kind", "reason"),
+)
+
+run = sa.Table(
+    "run",
+    metadata,
+    _id(),
+    sa.Column("command", Words, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("started", sa.Double, nullable=False),
+    sa.Column("ended", sa.Double),
+    sa.Column("control", sa.Text, nullable=False),
+    sa.Column("heartbeat", sa.Double, nullable=False),
+    sa.Column("summary", Json, nullable=False),
+)
+
+event = sa.Table(
+    "event",
+    metadata,
+    _id(),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("who", Words, nullable=False),
+    sa.Column("what", Words, nullable=False),
+    sa.Column("mailbox_id", sa.Integer, sa.ForeignKey("mailbox.id"), index=True),
+    sa.Column("data", Json, nullable=False),
+)
+
+verification = sa.Table(
+    "verification",
+    metadata,
+    _id(),
+    sa.Column("mailbox_id", sa.Integer, sa.ForeignKey("mailbox.id"), nullable=False, index=True),
+    sa.Column("pass_id", sa.Integer, sa.ForeignKey("pass.id")),
+    sa.Column("folder_id", sa.Integer, sa.ForeignKey("folder.id")),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("score", sa.Text, nullable=False),
+    sa.Column("result", Json, nullable=False),
+)
