@@ -72,8 +72,8 @@ def _id() -> sa.Column[int]:
     return sa.Column("id", sa.Integer, primary_key=True)
 
 
-def _mailbox(nullable: bool = False) -> sa.Column[int]:
-    return sa.Column("mailbox_id", sa.Integer, sa.ForeignKey("mailbox.id"), nullable=nullable)
+def _mailbox_id(nullable: bool = False, index: bool = True) -> sa.Column[int]:
+    return sa.Column("mailbox_id", sa.Integer, sa.ForeignKey("mailbox.id"), nullable=nullable, index=index)
 
 
 endpoint = sa.Table(
@@ -114,7 +114,8 @@ folder = sa.Table(
     "folder",
     metadata,
     _id(),
-    _mailbox(),
+    # path and mailbox are unique by put_folder's own check: a deep path is too long for PostgreSQL's index
+    _mailbox_id(),
     sa.Column("source_path", Json, nullable=False),
     sa.Column("source_name", Words, nullable=False),
     sa.Column("target_path", Json),
@@ -130,14 +131,14 @@ folder = sa.Table(
     sa.Column("excluded", Words),
     sa.Column("watch_until", sa.Double),
     sa.Column("watch_base", sa.BigInteger),
-    sa.UniqueConstraint("mailbox_id", "source_path"),
 )
 
 keyword_set = sa.Table(
     "keyword_set",
     metadata,
     _id(),
-    sa.Column("words", sa.Text, nullable=False, unique=True),  # JSON list, sorted
+    sa.Column("digest", sa.LargeBinary(20), nullable=False, unique=True),  # of words, which may be too long to index
+    sa.Column("words", sa.Text, nullable=False),  # JSON list
 )
 
 # The one big table: fixed columns first in PostgreSQL's alignment order, no foreign key and no second index, which
@@ -163,7 +164,7 @@ pass_ = sa.Table(
     "pass",
     metadata,
     _id(),
-    sa.Column("mailbox_id", sa.Integer, sa.ForeignKey("mailbox.id"), nullable=False, index=True),
+    _mailbox_id(),
     sa.Column("run_id", sa.Integer, sa.ForeignKey("run.id")),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("started", sa.Double, nullable=False),
@@ -178,7 +179,7 @@ failure = sa.Table(
     "failure",
     metadata,
     _id(),
-    _mailbox(),
+    _mailbox_id(index=False),
     sa.Column("folder_id", sa.Integer, nullable=False),
     sa.Column("source_uid", sa.BigInteger, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),
@@ -210,7 +211,7 @@ event = sa.Table(
     sa.Column("at", sa.Double, nullable=False),
     sa.Column("who", Words, nullable=False),
     sa.Column("what", Words, nullable=False),
-    sa.Column("mailbox_id", sa.Integer, sa.ForeignKey("mailbox.id"), index=True),
+    _mailbox_id(nullable=True),
     sa.Column("data", Json, nullable=False),
 )
 
@@ -218,7 +219,7 @@ verification = sa.Table(
     "verification",
     metadata,
     _id(),
-    sa.Column("mailbox_id", sa.Integer, sa.ForeignKey("mailbox.id"), nullable=False, index=True),
+    _mailbox_id(),
     sa.Column("pass_id", sa.Integer, sa.ForeignKey("pass.id")),
     sa.Column("folder_id", sa.Integer, sa.ForeignKey("folder.id")),
     sa.Column("at", sa.Double, nullable=False),

@@ -8,6 +8,7 @@ Permanent (disk full), IntegrityError (damaged). Longer than most modules, becau
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -266,6 +267,9 @@ class Ledger:
         values = {name: getattr(new, name) for name in FolderChanges.__annotations__}
         with self._write() as connection:
             self._guard(connection, lease)
+            same = sa.and_(folder.c.mailbox_id == lease.mailbox_id, folder.c.source_path == list(new.source_path))
+            if connection.execute(sa.select(folder.c.id).where(same)).first() is not None:
+                raise LocalProtocolError("the folder is in the ledger already", about="/".join(new.source_path))
             done = connection.execute(folder.insert().values(mailbox_id=lease.mailbox_id, **_folder_values(values)))
             return _new_id(done)
 
@@ -425,7 +429,8 @@ class Ledger:
     ) -> Mapping[tuple[str, ...], int | None]:
         new = sorted(to_json(words) for words in sets - self._numbers.keys())
         if new:
-            connection.execute(self._upserts.keyword_set, [{"words": words} for words in new])
+            values = [{"digest": hashlib.sha256(words.encode()).digest()[:20], "words": words} for words in new]
+            connection.execute(self._upserts.keyword_set, values)
             self._load_words(connection)
         return self._numbers
 
