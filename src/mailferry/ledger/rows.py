@@ -1,40 +1,15 @@
-"""What the ledger's rows look like outside it. Pure data; no SQL.
-
-Times are seconds since the epoch (UTC). A message's states and who sets them:
-
-    (none) --intend--> PENDING --confirm--> COPIED ---+-- source vanished: GONE (kept) or REMOVED (by policy, moved)
-       |                  |                           |
-       |--adopt--> ADOPTED (by headers), PROVEN (bytes compared)
-       |--fail---> FAILED --intend--> PENDING (another attempt)
-       '--set_state--> EXCLUDED (a named rule)
-"""
+"""What the ledger's rows look like outside it. Pure data; no SQL. Times are seconds since the epoch (UTC)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import Enum
 from typing import Any, NamedTuple, TypedDict
 
 from mailferry.model.folder import Path, SpecialUse
 from mailferry.model.message import Reason
-
-
-class State(IntEnum):
-    """Where one message stands."""
-
-    PENDING = 1  # intent written: sent, or about to be
-    COPIED = 2
-    ADOPTED = 3  # was there already; recognised by headers
-    PROVEN = 4  # was there already; bytes compared
-    FAILED = 5
-    GONE = 6  # vanished at the source, kept on the target
-    REMOVED = 7  # removed on the target by policy, or because it moved
-    EXCLUDED = 8
-
-
-HELD = frozenset({State.COPIED, State.ADOPTED, State.PROVEN})
-"""The states of a message that both sides hold."""
+from mailferry.model.state import State
 
 
 class Kind(Enum):
@@ -54,7 +29,8 @@ class Control(Enum):
 
 class MessageRow(NamedTuple):
     """One message of one folder. `state` is a `State` as a plain int. `internal_date` epoch seconds, `size` bytes as
-    the source gave it, `digest` 20 bytes, `fingerprint` signed 64 bit, `attempts` how often it was sent."""
+    the source gave it, `digest` 20 bytes, `fingerprint` signed 64 bit, `attempts` how often it was
+    sent, `pass_id` the pass that brought it."""
 
     source_uid: int
     target_uid: int | None
@@ -66,6 +42,7 @@ class MessageRow(NamedTuple):
     digest: bytes | None
     fingerprint: int | None
     attempts: int
+    pass_id: int
 
 
 class Intent(NamedTuple):
@@ -125,7 +102,8 @@ class FolderRow:
 
     The source's counters are those of the last complete pass. `pending_base`: the target's uidnext before the first
     unconfirmed chunk. `excluded`: the rule that keeps this folder out. `watch_until`, `watch_base`: until when, and
-    from which target uid on, late twins are looked for.
+    from which target uid on, late twins are looked for. `adopted`: what the target held before is matched.
+    `cursor_pass`: the last pass that completed this folder.
     """
 
     source_path: Path
@@ -145,6 +123,8 @@ class FolderRow:
     excluded: str | None = None
     watch_until: float | None = None
     watch_base: int | None = None
+    adopted: bool = False
+    cursor_pass: int | None = None
 
 
 class FolderChanges(TypedDict, total=False):
@@ -165,6 +145,8 @@ class FolderChanges(TypedDict, total=False):
     excluded: str | None
     watch_until: float | None
     watch_base: int | None
+    adopted: bool
+    cursor_pass: int | None
 
 
 @dataclass(frozen=True, slots=True)

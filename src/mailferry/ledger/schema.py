@@ -131,6 +131,8 @@ folder = sa.Table(
     sa.Column("excluded", Words),
     sa.Column("watch_until", sa.Double),
     sa.Column("watch_base", sa.BigInteger),
+    sa.Column("adopted", sa.Boolean, nullable=False),
+    sa.Column("cursor_pass", sa.Integer),
 )
 
 keyword_set = sa.Table(
@@ -148,6 +150,7 @@ message = sa.Table(
     metadata,
     sa.Column("folder_id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("keywords", sa.Integer),
+    sa.Column("pass_id", sa.Integer, nullable=False),
     sa.Column("source_uid", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("target_uid", sa.BigInteger),
     sa.Column("internal_date", sa.BigInteger),

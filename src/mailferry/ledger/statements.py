@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from mailferry.ledger.rows import State
 from mailferry.ledger.schema import failure, folder, keyword_set, mailbox, message, pass_
+from mailferry.model.state import State
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
@@ -30,6 +30,7 @@ MESSAGE = (
     message.c.digest,
     message.c.fingerprint,
     message.c.attempts,
+    message.c.pass_id,
 )
 """A message's columns in `MessageRow`'s order, keywords by number."""
 
@@ -50,7 +51,9 @@ messages = sa.select(*MESSAGE).where(message.c.folder_id == sa.bindparam("of_fol
 
 pending = messages.where(message.c.state == State.PENDING)
 
-confirm = message.update().where(HERE).values(state=State.COPIED, target_uid=sa.bindparam("to_uid"))
+confirm = message.update().where(HERE).values(state=sa.bindparam("to_state"), target_uid=sa.bindparam("to_uid"))
+
+sent_once = message.update().where(HERE).values(attempts=1)
 
 set_flags = message.update().where(HERE).values(flags=sa.bindparam("to_flags"), keywords=sa.bindparam("to_keywords"))
 
@@ -112,7 +115,7 @@ def build(dialect: str) -> Upserts:
         from sqlalchemy.dialects.sqlite import insert
 
     key = [message.c.folder_id, message.c.source_uid]
-    carried = ("target_uid", "state", "flags", "keywords", "internal_date", "size", "digest", "fingerprint")
+    carried = ("target_uid", "state", "flags", "keywords", "internal_date", "size", "digest", "fingerprint", "pass_id")
     rows = insert(message)
     new = {name: rows.excluded[name] for name in carried}
     states = insert(message)
@@ -124,7 +127,7 @@ def build(dialect: str) -> Upserts:
             index_elements=key,
             set_={"state": states.excluded.state},
             # what both sides hold stays so: a FAILED message is sent again, which would make a twin
-            where=message.c.state.in_((State.PENDING, State.FAILED, State.EXCLUDED)),
+            where=message.c.state.in_((State.PENDING, State.FAILED)),
         ),
         set_state=states.on_conflict_do_update(index_elements=key, set_={"state": states.excluded.state}),
         keyword_set=insert(keyword_set).on_conflict_do_nothing(index_elements=[keyword_set.c.digest]),

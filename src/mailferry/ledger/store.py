@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +25,6 @@ from mailferry.ledger import hooks, place, statements
 from mailferry.ledger.faults import translate
 from mailferry.ledger.owner import dead, host_and_pid, owner_text
 from mailferry.ledger.rows import (
-    HELD,
     Adopted,
     Control,
     Event,
@@ -39,7 +38,6 @@ from mailferry.ledger.rows import (
     MessageRow,
     Pass,
     Run,
-    State,
     Verification,
 )
 from mailferry.ledger.schema import (
@@ -56,6 +54,7 @@ from mailferry.ledger.schema import (
 )
 from mailferry.model.folder import SpecialUse
 from mailferry.model.message import Reason
+from mailferry.model.state import HELD, State
 
 NEW = "new"
 """The state of a mailbox that nothing was done with."""
@@ -194,13 +193,17 @@ class Ledger:
         with self._read() as connection:
             return [Mailbox(*row) for row in connection.execute(sa.select(*_MAILBOX).order_by(mailbox.c.id))]
 
-    def bind_identity(self, lease: Lease, identity: str) -> None:
-        """Store who the source is, the first time; afterwards SafetyStop if it is somebody else."""
+    def mailbox_by_id(self, mailbox_id: int) -> Mailbox:
+        with self._read() as connection:
+            return Mailbox(*connection.execute(sa.select(*_MAILBOX).where(mailbox.c.id == mailbox_id)).one())
+
+    def bind_identity(self, lease: Lease, identity: str, *, anew: bool = False) -> None:
+        """Store who the source is, the first time or `anew`; else SafetyStop if it is somebody else."""
         with self._write() as connection:
             self._guard(connection, lease)
             here = mailbox.c.id == lease.mailbox_id
             row = connection.execute(sa.select(mailbox.c.identity, mailbox.c.source_key).where(here)).one()
-            if row.identity is None:
+            if row.identity is None or anew:
                 connection.execute(mailbox.update().where(here).values(identity=identity))
             elif row.identity != identity:
                 raise SafetyStop(
@@ -295,11 +298,10 @@ class Ledger:
             rows = connection.execute(statement, {"of_folder": folder_id}).all()
             words = self._words_of(connection, {row[4] for row in rows})
             return [
-                MessageRow(uid, to, state, flags, words[number], date, size, digest, fingerprint, attempts)
-                for uid, to, state, flags, number, date, size, digest, fingerprint, attempts in rows
+                MessageRow(uid, to, state, flags, words[number], *rest) for uid, to, state, flags, number, *rest in rows
             ]
 
-    def intend(self, lease: Lease, folder_id: int, rows: Sequence[Intent], base: int | None) -> None:
+    def intend(self, lease: Lease, folder_id: int, pass_id: int, rows: Sequence[Intent], base: int | None) -> None:
         """These messages are about to be sent: PENDING, attempts one more. On disk when this returns.
 
         `base`: the target's uidnext now; kept as the folder's `pending_base` if none is. Hooks: `intend`.
@@ -323,27 +325,44 @@ class Ledger:
                     "digest": row.digest,
                     "fingerprint": row.fingerprint,
                     "attempts": 1,
+                    "pass_id": pass_id,
                 }
                 for row in rows
             ]
             if values:
                 connection.execute(self._upserts.intend, values)
 
-    def confirm(self, lease: Lease, folder_id: int, settled: Sequence[tuple[int, int | None]]) -> None:
-        """(source uid, target uid or None) of messages that are durably in the target: COPIED. Hooks: `confirm`.
+    def confirm(
+        self,
+        lease: Lease,
+        folder_id: int,
+        settled: Sequence[tuple[int, int | None]],
+        state: State = State.COPIED,
+    ) -> None:
+        """(source uid, target uid or None) of messages that are durably in the target. Hooks: `confirm`.
 
         IntegrityError if one of them was never intended; nothing is then written.
         """
         with self._write() as connection:
             self._points.append("confirm")
             self._guard(connection, lease, folder_id)
-            values = [{"of_folder": folder_id, "of_uid": uid, "to_uid": target} for uid, target in settled]
+            values = [
+                {"of_folder": folder_id, "of_uid": uid, "to_uid": target, "to_state": int(state)}
+                for uid, target in settled
+            ]
             if values and connection.execute(statements.confirm, values).rowcount != len(values):
                 raise IntegrityError(
                     f"folder {folder_id}: messages were confirmed that were never intended", about=self.name
                 )
 
-    def adopt(self, lease: Lease, folder_id: int, rows: Sequence[Adopted]) -> None:
+    def sent_once(self, lease: Lease, folder_id: int, uids: Sequence[int]) -> None:
+        """The twins of these messages are gone from the target: they count as sent once."""
+        with self._write() as connection:
+            self._guard(connection, lease, folder_id)
+            if uids:
+                connection.execute(statements.sent_once, [{"of_folder": folder_id, "of_uid": uid} for uid in uids])
+
+    def adopt(self, lease: Lease, folder_id: int, pass_id: int, rows: Sequence[Adopted]) -> None:
         """These messages are in the target already."""
         with self._write() as connection:
             self._guard(connection, lease, folder_id)
@@ -355,6 +374,7 @@ class Ledger:
                     "state": int(row.state),
                     "keywords": numbers[row.keywords],
                     "attempts": 0,
+                    "pass_id": pass_id,
                 }
                 for row in rows
             ]
@@ -374,7 +394,7 @@ class Ledger:
                 connection.execute(statements.set_flags, values)
 
     def set_state(self, lease: Lease, folder_id: int, uids: Sequence[int], state: State) -> None:
-        """Put these messages into a state; those without a row get one (EXCLUDED, mostly)."""
+        """Put these messages into a state; those without a row get one."""
         with self._write() as connection:
             self._guard(connection, lease, folder_id)
             if uids:
@@ -387,25 +407,17 @@ class Ledger:
             if uids:
                 connection.execute(statements.forget, [{"of_folder": folder_id, "of_uid": uid} for uid in uids])
 
-    def find_fingerprints(
-        self, mailbox_id: int, fingerprints: Collection[int], states: Collection[State] = HELD
-    ) -> list[tuple[int, MessageRow]]:
-        """(folder id, row) of this mailbox's messages with these fingerprints: where a moved message was before.
-
-        Reads all messages of the mailbox once per 10,000 fingerprints: ask for many at once.
-        """
-        wanted = sorted(fingerprints)
+    def arrivals(self, mailbox_id: int, since_pass: int) -> list[tuple[int, MessageRow]]:
+        """(folder id, row) of what was brought by passes after `since_pass` and is held: where a moved message may
+        be."""
         found = (
             sa.select(message.c.folder_id, *statements.MESSAGE)
             .join_from(message, folder, message.c.folder_id == folder.c.id)
-            .where(folder.c.mailbox_id == mailbox_id, message.c.state.in_(sorted(states)))
+            .where(folder.c.mailbox_id == mailbox_id, message.c.state.in_(sorted(HELD)), message.c.pass_id > since_pass)
             .order_by(message.c.folder_id, message.c.source_uid)
         )
-        rows: list[Any] = []
         with self._read() as connection:
-            for start in range(0, len(wanted), _IN_AT_ONCE):
-                some = message.c.fingerprint.in_(wanted[start : start + _IN_AT_ONCE])
-                rows += connection.execute(found.where(some)).all()
+            rows = connection.execute(found).all()
             words = self._words_of(connection, {row[5] for row in rows})
             return [(row[0], MessageRow._make((*row[1:5], words[row[5]], *row[6:]))) for row in rows]
 
@@ -634,7 +646,7 @@ def _new_id(done: sa.CursorResult[Any]) -> int:
 
 def _bare(folder_id: int, uid: int, state: State) -> dict[str, int]:
     """A message of which nothing but its state is known."""
-    return {"folder_id": folder_id, "source_uid": uid, "state": int(state), "flags": 0, "attempts": 0}
+    return {"folder_id": folder_id, "source_uid": uid, "state": int(state), "flags": 0, "attempts": 0, "pass_id": 0}
 
 
 def _folder_values(changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class FolderLimits:
     level as stored. `max_path`: bytes of all levels and their separators as stored (Maildir++ keeps a whole path in
     one directory name).
 
-    `forbidden`: characters no level may hold; letters, digits, space and `=()~-` must be allowed.
+    `forbidden`: characters no level may hold; ASCII letters, digits, space and `=~-` must be allowed.
     """
 
     separator: str | None

@@ -1,6 +1,7 @@
 """Where one message stands between source and target, as the ledger stores it. Pure data.
 
-    (none) --intend--> PENDING --confirm--> COPIED ---+-- vanished at the source: GONE (kept) or REMOVED (mirrored, moved)
+    (none) --intend--> PENDING --confirm--> COPIED ---+-- vanished at the source: GONE (kept) or REMOVED (mirrored,
+    moved)
        |                  ^                           |
        |--adopt--> ADOPTED (by headers), PROVEN (bytes compared)
        '--fail---> FAILED --intend--> PENDING (another attempt)

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from mailferry.model.message import Listed, Listing
 from mailferry.model.state import HELD, State
 
-
 OURS = HELD | {State.FAILED}
 
 

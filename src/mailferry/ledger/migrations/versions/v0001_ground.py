@@ -34,6 +34,7 @@ def upgrade() -> None:
         "message",
         sa.Column("folder_id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("keywords", sa.Integer(), nullable=True),
+        sa.Column("pass_id", sa.Integer(), nullable=False),
         sa.Column("source_uid", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("target_uid", sa.BigInteger(), nullable=True),
         sa.Column("internal_date", sa.BigInteger(), nullable=True),
@@ -131,6 +132,8 @@ def upgrade() -> None:
         sa.Column("excluded", sa.Text(), nullable=True),
         sa.Column("watch_until", sa.Double(), nullable=True),
         sa.Column("watch_base", sa.BigInteger(), nullable=True),
+        sa.Column("adopted", sa.Boolean(), nullable=False),
+        sa.Column("cursor_pass", sa.Integer(), nullable=True),
         sa.ForeignKeyConstraint(["mailbox_id"], ["mailbox.id"], name="fk_folder_mailbox_id"),
         sa.PrimaryKeyConstraint("id", name="pk_folder"),
     )

@@ -1,0 +1,277 @@
+"""Brings one folder in step: settle what a killed run left, adopt what is there, carry marks, copy what is new.
+
+Does not decide what happens to messages that vanished (a move shows only when all folders are seen): it returns them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+
+from mailferry.copy.adopt import adopt
+from mailferry.copy.extras import carry_extras
+from mailferry.copy.policy import Accept
+from mailferry.copy.progress import Counts
+from mailferry.copy.stream import stream, strong_fingerprint
+from mailferry.copy.work import FolderWork, Lane, MailboxWork
+from mailferry.errors import SafetyStop
+from mailferry.ledger.rows import FolderChanges, FolderRow, MessageRow
+from mailferry.model.folder import Folder, FolderStatus
+from mailferry.model.message import Failed, Listing, Message, Reason, digest
+from mailferry.model.state import HELD, State
+from mailferry.plan.folders import FolderPair
+from mailferry.plan.messages import Actions, Bytes, Known, compare, settle, suddenly_empty
+from mailferry.targets.base import TargetSession
+
+WATCH_SECONDS = 24 * 3600.0
+MARKS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class FolderTask:
+    """One folder to bring in step. `target`: the target's folder where it exists already. `row`: None at first
+    sight."""
+
+    pair: FolderPair
+    target: Folder | None
+    row: FolderRow | None
+
+
+@dataclass(frozen=True, slots=True)
+class FolderDone:
+    """What is left for the mailbox to do: `gone` rows to resolve, then `cursor` to record. `resumed_at`: monotonic
+    seconds at which messages of a killed run were sent again, None if there were none."""
+
+    row: FolderRow
+    target: Folder
+    gone: list[MessageRow]
+    cursor: FolderStatus
+    listed: int
+    resumed_at: float | None
+
+
+async def copy_folder(mailbox: MailboxWork, task: FolderTask, lane: Lane) -> FolderDone | None:
+    """One folder, whole. None for a container without messages. `ItemError`, `SafetyStop`: this folder only."""
+    target_folder = await _target_folder(task, lane)
+    row = task.row or await _new_row(mailbox, task, target_folder)
+    if not task.pair.source.selectable:
+        return None
+    opened = await asyncio.gather(
+        lane.source.select(task.pair.source), lane.target.select(target_folder), return_exceptions=True
+    )
+    for result in opened:
+        if isinstance(result, BaseException):
+            raise result
+    source_selected, target_selected = opened
+    assert not isinstance(source_selected, BaseException)
+    assert not isinstance(target_selected, BaseException)
+    counts = mailbox.counts[row.id] = Counts(folders=1)
+    work = FolderWork(mailbox, row, task.pair.source, target_folder, lane, source_selected, target_selected, counts)
+    try:
+        return await _bring(work)
+    except BaseException:
+        mailbox.suspects.blame(row.id, work.reading)
+        if mailbox.careful:
+            mailbox.suspects.blame(row.id, work.writing)
+        raise
+
+
+async def _target_folder(task: FolderTask, lane: Lane) -> Folder:
+    if task.target is not None:
+        return task.target
+    status = task.pair.source.status
+    return await lane.target.create(
+        task.pair.target_path,
+        task.pair.special_use,
+        status.uidvalidity if status else None,
+        status.uidnext if status else None,
+    )
+
+
+async def _new_row(mailbox: MailboxWork, task: FolderTask, target: Folder) -> FolderRow:
+    source = task.pair.source
+    row = FolderRow(
+        source_path=source.path,
+        source_name=source.name,
+        target_path=task.pair.target_path,
+        target_name=target.name,
+        special_use=task.pair.special_use,
+    )
+    ledger = mailbox.engine.ledger
+    folder_id = await ledger.write(lambda db: db.put_folder(mailbox.lease, row))
+    return replace(row, id=folder_id, mailbox_id=mailbox.lease.mailbox_id)
+
+
+async def _bring(work: FolderWork) -> FolderDone:
+    ledger, row = work.ledger, work.row
+    source, target = work.source_selected.status, work.target_selected.status
+    rows = await ledger.call(lambda db: db.messages(row.id))
+    row, rows = await _check_uidvalidity(work, rows)
+    work.row = row
+    resumed_at = None
+    if any(message.state == State.PENDING for message in rows):
+        if await settle_pending(work, rows):
+            resumed_at = time.monotonic()
+        rows = await ledger.call(lambda db: db.messages(row.id))
+    changed_since = row.source_modseq if row.adopted and source.highestmodseq else None
+    listing = await work.source.listing(changed_since)
+    if not row.adopted:
+        await carry_extras(work)
+        if target.messages and work.policy.adopt:
+            rows = await adopt(work, listing, rows)
+        await ledger.write(lambda db: db.update_folder(work.lease, row.id, adopted=True))
+    known = {m.source_uid: Known(m.state, m.flags, m.keywords, m.target_uid) for m in rows}
+    if suddenly_empty(listing, known) and Accept.EMPTIED not in work.policy.accept:
+        raise SafetyStop(
+            f"it held {len(known)} messages at the last pass and is empty now",
+            about=row_label(row),
+            advice="if it was emptied on purpose, run again with --accept emptied; nothing was changed in the target",
+        )
+    actions = compare(listing, known)
+    uids = _to_copy(actions, listing, rows)
+    listed = _count(work, listing, actions, rows, uids)
+    if work.policy.source_wins:
+        await _carry_marks(work, actions)
+    condemned = work.mailbox.suspects.condemned(row.id)
+    for uid in sorted(condemned & set(uids)):
+        await work.fail(Failed(uid, Reason.BREAKS_CONNECTION, "each attempt to bring it ended the connection"))
+    uids = [uid for uid in uids if uid not in condemned]
+    if uids:
+        await stream(work, uids)
+        await _settle_unnumbered(work)
+    gone = set(actions.gone)
+    return FolderDone(
+        row=row,
+        target=work.target_folder,
+        gone=[m for m in rows if m.source_uid in gone] if work.policy.source_wins else [],
+        cursor=replace(source, messages=listed),
+        listed=listed,
+        resumed_at=resumed_at,
+    )
+
+
+async def _check_uidvalidity(work: FolderWork, rows: list[MessageRow]) -> tuple[FolderRow, list[MessageRow]]:
+    """A renumbered folder is a safety stop; accepted, what the ledger knew of it is matched again by headers."""
+    ledger, row = work.ledger, work.row
+    now = (work.source_selected.status.uidvalidity, work.target_selected.status.uidvalidity)
+    before = (row.source_uidvalidity or now[0], row.target_uidvalidity or now[1])
+    if now != before:
+        side = "source" if now[0] != before[0] else "target"
+        if Accept.UIDVALIDITY not in work.policy.accept:
+            raise SafetyStop(
+                f"the {side} renumbered this folder (uidvalidity {before} was, {now} is)",
+                about=row_label(row),
+                advice="if the folder was rebuilt or restored, run again with --accept uidvalidity: "
+                "its messages are then recognised by their headers, nothing is sent twice",
+            )
+        await ledger.write(lambda db: db.forget(work.lease, row.id, [m.source_uid for m in rows]))
+        rows = []
+    elif row.source_uidvalidity == now[0] and row.target_uidvalidity == now[1]:
+        return row, rows
+    changes: FolderChanges = {
+        "source_uidvalidity": now[0],
+        "target_uidvalidity": now[1],
+        "adopted": False,
+        "source_modseq": None,
+    }
+    await ledger.write(lambda db: db.update_folder(work.lease, row.id, **changes))
+    return replace(row, **changes), rows
+
+
+def _to_copy(actions: Actions, listing: Listing, rows: list[MessageRow]) -> list[int]:
+    """New uids, and those still to be brought from earlier passes, which a partial listing does not show."""
+    if listing.complete:
+        return sorted(actions.copy)
+    gone = set(listing.vanished)
+    again = {m.source_uid for m in rows if m.state in (State.PENDING, State.FAILED)} - gone
+    return sorted(again.union(actions.copy))
+
+
+def _count(work: FolderWork, listing: Listing, actions: Actions, rows: list[MessageRow], uids: list[int]) -> int:
+    """Fill in what is known before the copy; what an earlier attempt of this same pass copied counts as copied."""
+    counts = work.counts
+    gone = set(actions.gone)
+    held = [m for m in rows if m.state in HELD and m.source_uid not in gone]
+    mine = [m for m in held if m.pass_id == work.mailbox.pass_id and m.state == State.COPIED]
+    counts.listed = len(listing.messages) if listing.complete else len(held) + len(uids)
+    counts.copied = len(mine)
+    counts.bytes = sum(m.size or 0 for m in mine)
+    counts.there = len(held) - len(mine)
+    counts.adopted = sum(1 for m in held if m.state != State.COPIED)
+    return counts.listed
+
+
+async def _carry_marks(work: FolderWork, actions: Actions) -> None:
+    ledger = work.ledger
+    for start in range(0, len(actions.flags), MARKS_AT_ONCE):
+        part = actions.flags[start : start + MARKS_AT_ONCE]
+        await work.gate.wait()
+        await work.target.set_flags([marks for _, marks in part])
+        changed = [(uid, marks.flags, marks.keywords) for uid, marks in part]
+        await ledger.write(lambda db: db.set_flags(work.lease, work.row.id, changed))
+        work.counts.flags += len(part)
+
+
+async def settle_pending(work: FolderWork, rows: list[MessageRow]) -> bool:
+    """After a crash: find out which pending messages reached the target (design §5). True if some must be sent again.
+
+    They are looked for by exact digest from the recorded uidnext on; a target that changes bytes as it stores them is
+    met by the fingerprint, which counts as adopted by headers.
+    """
+    pending = [m for m in rows if m.state == State.PENDING]
+    found, prints = await read_gap(work.target, rows, work.row.pending_base or 1)
+    settled = settle([Bytes(m.source_uid, m.digest or b"") for m in pending], found)
+    taken = set(settled.values())
+    by_headers: dict[int, int] = {}
+    for message in pending:
+        if message.source_uid not in settled:
+            same = (u for u, p in prints.items() if p is not None and p == message.fingerprint and u not in taken)
+            if (uid := next(same, None)) is not None:
+                taken.add(uid)
+                by_headers[message.source_uid] = uid
+    ledger = work.ledger
+    await ledger.write(lambda db: db.confirm(work.lease, work.row.id, sorted(settled.items())))
+    await ledger.write(lambda db: db.confirm(work.lease, work.row.id, sorted(by_headers.items()), State.ADOPTED))
+    if len(taken) == len(pending):
+        return False
+    watch: FolderChanges = {"watch_base": work.row.pending_base or 1, "watch_until": time.time() + WATCH_SECONDS}
+    await ledger.write(lambda db: db.update_folder(work.lease, work.row.id, **watch))
+    return True
+
+
+async def read_gap(
+    target: TargetSession, rows: list[MessageRow], base: int
+) -> tuple[list[Bytes], dict[int, int | None]]:
+    """What stands in the selected folder from uid `base` on and is not recorded: digests, and fingerprints by uid."""
+    recorded = {m.target_uid for m in rows if m.target_uid is not None and m.state in HELD}
+    listing = await target.listing()
+    uids = [item.uid for item in listing.messages if item.uid >= base and item.uid not in recorded]
+    found: list[Bytes] = []
+    prints: dict[int, int | None] = {}
+    async for item in target.fetch(uids):
+        if isinstance(item, Message):
+            found.append(Bytes(item.uid, digest(item.body)))
+            prints[item.uid] = strong_fingerprint(item.body)
+            item.body.close()
+    return found, prints
+
+
+async def _settle_unnumbered(work: FolderWork) -> None:
+    """A target without UIDPLUS does not say which uids the messages got: read them. Those it stored in another form
+    than it was sent keep no target uid."""
+    ledger = work.ledger
+    rows = await ledger.call(lambda db: db.messages(work.row.id))
+    pending = [m for m in rows if m.state == State.PENDING]
+    if not pending:
+        return
+    await settle_pending(work, rows)
+    left = [m for m in await ledger.call(lambda db: db.messages(work.row.id)) if m.state == State.PENDING]
+    await ledger.write(lambda db: db.confirm(work.lease, work.row.id, [(m.source_uid, None) for m in left]))
+    work.counts.copied += len(pending)
+    work.counts.bytes += sum(m.size or 0 for m in pending)
+
+
+def row_label(row: FolderRow) -> str:
+    """The folder's source path for people."""
+    return "/".join(row.source_path)

@@ -1,0 +1,79 @@
+"""Is this still the same source mailbox, and is it another one than the target? (law 4). Changes nothing in either.
+
+Over plain IMAP a mailbox shows no immutable id: its identity is INBOX's uidvalidity with the fingerprints of its 20
+oldest messages. What has been deleted since proves nothing; what is there and differs is a safety stop.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from mailferry.copy.policy import Accept
+from mailferry.copy.work import Lane, MailboxWork
+from mailferry.errors import ItemError, SafetyStop
+from mailferry.model.folder import INBOX, Folder
+from mailferry.plan.fingerprint import fingerprint
+from mailferry.sources.base import SourceSession
+
+OLDEST = 20
+
+
+async def check_identity(work: MailboxWork, lane: Lane, source: Sequence[Folder], target: Sequence[Folder]) -> None:
+    """Bind the mailbox to the identity it shows, or compare with the one it is bound to. Raises SafetyStop."""
+    ledger, accept = work.engine.ledger, work.engine.policy.accept
+    inbox = next((folder for folder in source if folder.path == INBOX and folder.selectable), None)
+    if inbox is None:
+        return
+    bound = (await ledger.call(lambda db: db.mailbox_by_id(work.lease.mailbox_id))).identity
+    try:
+        selected = await lane.source.select(inbox)
+        if bound is not None and Accept.IDENTITY not in accept:
+            await _compare(lane.source, selected.status.uidvalidity, json.loads(bound))
+            return
+        if bound is None and Accept.SAME not in accept:
+            _refuse_same(source, target)
+        listing = await lane.source.listing()
+        prints = await _prints(lane.source, [item.uid for item in listing.messages[:OLDEST]])
+    except ItemError:
+        return  # an INBOX that does not open is reported with its folder
+    shown = json.dumps({"uidvalidity": selected.status.uidvalidity, "oldest": prints})
+    await ledger.write(lambda db: db.bind_identity(work.lease, shown, anew=True))
+
+
+async def _compare(session: SourceSession, uidvalidity: int, bound: dict[str, object]) -> None:
+    oldest = bound["oldest"]
+    assert isinstance(oldest, dict)
+    now = await _prints(session, [int(uid) for uid in oldest])
+    differing = [uid for uid, value in now.items() if oldest[uid] != value]
+    if uidvalidity == bound["uidvalidity"] and not differing:
+        return
+    what = (
+        f"{len(differing)} of its {len(now)} oldest messages are other messages"
+        if differing
+        else f"its INBOX was renumbered (uidvalidity {bound['uidvalidity']} was, {uidvalidity} is)"
+    )
+    raise SafetyStop(
+        f"this is not the source mailbox that the first copy saw: {what}",
+        about="INBOX",
+        advice="make sure that this source belongs to this target; if it does (rebuilt or restored server), "
+        "run again with --accept identity --accept uidvalidity",
+    )
+
+
+async def _prints(session: SourceSession, uids: Sequence[int]) -> dict[str, int]:
+    return {str(item.uid): fingerprint(item.block).value async for item in session.headers(uids)}
+
+
+def _refuse_same(source: Sequence[Folder], target: Sequence[Folder]) -> None:
+    """Two names for one mailbox show the same folders with the same counters."""
+
+    def shape(folders: Sequence[Folder]) -> dict[str, object]:
+        return {folder.name: folder.status for folder in folders if folder.selectable}
+
+    ours, theirs = shape(source), shape(target)
+    if ours == theirs and any(folder.status and folder.status.messages for folder in source):
+        raise SafetyStop(
+            "source and target show the same folders with the same counters: they look like one mailbox",
+            advice="check both addresses; if they really are two, run again with --accept same",
+        )

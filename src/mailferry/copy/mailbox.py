@@ -1,0 +1,282 @@
+"""One mailbox: connect, plan, bring every folder, resolve what vanished, and try again where that may help.
+
+The only place with retries. An attempt is always the same: it settles what the ledger holds as pending and goes on,
+so a lost connection, a throttled server and a killed process are one case. Knows nothing of other mailboxes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
+
+from mailferry.copy.folder import FolderDone, FolderTask, copy_folder, row_label
+from mailferry.copy.identity import check_identity
+from mailferry.copy.progress import Counts
+from mailferry.copy.tasks import together
+from mailferry.copy.vanished import record_cursor, remove_late_twins, resolve_vanished
+from mailferry.copy.work import Engine, Lane, MailboxWork, Suspects
+from mailferry.errors import Fenced, ItemError, MailferryError, SafetyStop, Temporary
+from mailferry.ledger.rows import FolderRow, Kind, Lease
+from mailferry.model.folder import INBOX, Folder, Path
+from mailferry.model.message import Reason
+from mailferry.plan.folders import FolderPlan, map_folders
+from mailferry.sources.base import Source
+from mailferry.targets.base import Target
+
+log = logging.getLogger("mailferry.copy")
+
+LANE_WORTH = 200
+"""Messages that make one more connection to both sides worth its log-in."""
+
+A = TypeVar("A")
+B = TypeVar("B")
+Progress = Callable[[Counts], None]
+
+
+async def copy_mailbox(
+    engine: Engine,
+    source: Source,
+    target: Target,
+    lease: Lease,
+    *,
+    run_id: int | None = None,
+    progress: Progress = lambda counts: None,
+) -> Counts:
+    """Bring the target in step with the source, whatever was done before. Returns the counts of this pass.
+
+    Raises the error that ended it after every sensible attempt; all that was done until then is recorded.
+    """
+    ledger = engine.ledger
+    pass_id = await ledger.write(lambda db: db.begin_pass(lease, "copy", run_id))
+    work = MailboxWork(engine, lease, pass_id, Suspects())
+    outcome = "stopped"
+    renewing = asyncio.ensure_future(_renew(work, asyncio.current_task()))
+    try:
+        await _attempts(work, source, target, progress)
+        outcome = "done"
+    except asyncio.CancelledError:
+        if work.fenced is not None:
+            raise work.fenced from None
+        raise
+    except MailferryError as error:
+        outcome = f"{type(error).__name__}: {error.message}"
+        raise
+    finally:
+        renewing.cancel()
+        counts = work.total()
+        progress(counts)
+        with contextlib.suppress(Fenced):
+            await ledger.write(lambda db: db.end_pass(lease, pass_id, outcome, counts.as_dict(), counts.bytes))
+    return counts
+
+
+async def _renew(work: MailboxWork, task: asyncio.Task[object] | None) -> None:
+    """Keep the lease; when it was taken over, end the pass at once."""
+    ledger = work.engine.ledger
+    while True:
+        await asyncio.sleep(work.lease.ttl / 3)
+        try:
+            await ledger.write(lambda db: db.renew(work.lease))
+        except Fenced as error:
+            work.fenced = error
+            if task is not None:
+                task.cancel()
+            return
+        except Temporary as error:
+            log.warning("lease not renewed: %s", error.message)
+
+
+async def _attempts(work: MailboxWork, source: Source, target: Target, progress: Progress) -> None:
+    policy = work.engine.policy
+    fruitless = 0
+    while True:
+        before = work.total().copied
+        watching = asyncio.ensure_future(_report_often(work, progress))
+        try:
+            await _attempt(work, source, target)
+            return
+        except Temporary as error:
+            fruitless = 0 if work.total().copied > before else fruitless + 1
+            if fruitless >= policy.patience:
+                raise
+            work.careful = fruitless >= 2
+            pause = error.retry_after
+            if pause is None:
+                pause = min(policy.backoff * 2 ** max(0, fruitless - 1), policy.backoff_most)
+            log.warning("%s: %s; next attempt in %.0f s", source.key, error.message, pause)
+            await asyncio.sleep(pause)
+        finally:
+            watching.cancel()
+
+
+async def _report_often(work: MailboxWork, progress: Progress) -> None:
+    while True:
+        await asyncio.sleep(0.2)
+        progress(work.total())
+
+
+async def _attempt(work: MailboxWork, source: Source, target: Target) -> None:
+    ledger = work.engine.ledger
+    async with contextlib.AsyncExitStack() as stack:
+        lane = await _open_lane(stack, source, target)
+        source_folders, target_folders = await _both(lane.source.folders(), lane.target.folders())
+        rows = {row.source_path: row for row in await ledger.call(lambda db: db.folders(work.lease.mailbox_id))}
+        plan = map_folders(
+            source_folders,
+            target_folders,
+            lane.target.limits(),
+            work.engine.policy.folders,
+            {path: row.target_path for path, row in rows.items() if row.target_path is not None},
+        )
+        await _count_excluded(work, plan, rows)
+        tasks = _tasks(work, plan, target_folders, rows)
+        done: list[FolderDone] = []
+        if tasks:
+            await check_identity(work, lane, source_folders, target_folders)
+            await _bring_all(work, stack, source, target, lane, tasks, done)
+            await resolve_vanished(work, lane, [folder for folder in done if folder.gone])
+        await remove_late_twins(work, lane, done, target_folders)
+        await lane.target.finish()
+
+
+async def _open_lane(stack: contextlib.AsyncExitStack, source: Source, target: Target) -> Lane:
+    async def opened(store: Source | Target) -> object:
+        session = await store.session()
+        stack.push_async_callback(session.close)
+        return session
+
+    source_session, target_session = await _both(opened(source), opened(target))
+    return Lane(source_session, target_session)  # type: ignore[arg-type]
+
+
+async def _both(first: Awaitable[A], second: Awaitable[B]) -> tuple[A, B]:
+    """Await two sides at once, both to their end; then raise the first error, if any."""
+    results = await asyncio.gather(first, second, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results  # type: ignore[return-value]
+
+
+async def _count_excluded(work: MailboxWork, plan: FolderPlan, rows: Mapping[Path, FolderRow]) -> None:
+    """Excluded folders stand in the ledger with the rule's name; their messages count as listed and excluded."""
+    ledger = work.engine.ledger
+    for one in plan.excluded:
+        row = rows.get(one.folder.path)
+        messages = one.folder.status.messages if one.folder.status else 0
+        if row is None:
+            row = FolderRow(one.folder.path, one.folder.name, excluded=one.rule, listed=messages)
+            folder_id = await ledger.write(lambda db: db.put_folder(work.lease, row))
+        else:
+            folder_id = row.id
+            if row.excluded != one.rule or row.listed != messages:
+                await ledger.write(
+                    lambda db: db.update_folder(work.lease, folder_id, excluded=one.rule, listed=messages)
+                )
+        work.counts[folder_id] = Counts(listed=messages, excluded=messages)
+
+
+def _tasks(
+    work: MailboxWork, plan: FolderPlan, target_folders: Sequence[Folder], rows: Mapping[Path, FolderRow]
+) -> list[FolderTask]:
+    """The folders with something to do, INBOX first, then the fullest; what is unchanged is counted at once."""
+    there = {folder.path: folder for folder in target_folders}
+    tasks = []
+    for pair in plan.pairs:
+        row, target = rows.get(pair.source.path), there.get(pair.target_path)
+        if row is not None and unchanged(pair.source, target, row):
+            messages = row.source_messages or 0
+            work.counts[row.id] = Counts(folders=1, listed=messages, there=messages)
+        else:
+            tasks.append(FolderTask(pair, target, row))
+    return sorted(tasks, key=lambda task: (task.pair.source.path != INBOX, -_messages(task)))
+
+
+def _messages(task: FolderTask) -> int:
+    status = task.pair.source.status
+    return status.messages if status else 0
+
+
+def unchanged(source: Folder, target: Folder | None, row: FolderRow) -> bool:
+    """Whether the counters alone prove that nothing is to be done (RFC 7162: equal HIGHESTMODSEQ)."""
+    if not row.adopted or target is None or row.excluded is not None:
+        return False
+    if not source.selectable:
+        return True
+    status = source.status
+    return (
+        status is not None
+        and status.highestmodseq is not None
+        and (status.uidvalidity, status.uidnext, status.messages, status.highestmodseq)
+        == (row.source_uidvalidity, row.source_uidnext, row.source_messages, row.source_modseq)
+        and target.status is not None
+        and target.status.uidvalidity == row.target_uidvalidity
+    )
+
+
+async def _bring_all(
+    work: MailboxWork,
+    stack: contextlib.AsyncExitStack,
+    source: Source,
+    target: Target,
+    first: Lane,
+    tasks: Sequence[FolderTask],
+    done: list[FolderDone],
+) -> None:
+    """Every task, on as many lanes as the stores allow and the work is worth."""
+    waiting = deque(tasks)
+    worth = 1 + sum(map(_messages, tasks)) // LANE_WORTH
+    lanes = 1 if work.careful else min(source.lanes, target.lanes, len(tasks), worth)
+
+    async def more() -> None:
+        try:
+            lane = await _open_lane(stack, source, target)
+        except MailferryError as error:
+            log.warning("%s: goes on with fewer connections: %s", source.key, error.message)
+            return
+        await _run_lane(work, lane, waiting, done)
+
+    await together(_run_lane(work, first, waiting, done), *(more() for _ in range(lanes - 1)))
+
+
+async def _run_lane(work: MailboxWork, lane: Lane, waiting: deque[FolderTask], done: list[FolderDone]) -> None:
+    ledger = work.engine.ledger
+    while waiting:
+        task = waiting.popleft()
+        await work.engine.gate.wait()
+        try:
+            folder = await copy_folder(work, task, lane)
+        except (ItemError, SafetyStop) as error:
+            await _folder_failed(work, task, error)
+            continue
+        if folder is None:
+            continue
+        await ledger.write(lambda db: db.resolve(work.lease, folder.row.id))
+        done.append(folder)
+        if not folder.gone:
+            await record_cursor(work, folder)
+
+
+async def _folder_failed(work: MailboxWork, task: FolderTask, error: ItemError | SafetyStop) -> None:
+    """One folder could not be brought: its messages count as failed, the others go on."""
+    ledger = work.engine.ledger
+    source = task.pair.source
+    rows = await ledger.call(lambda db: db.folders(work.lease.mailbox_id))
+    row = next((row for row in rows if row.source_path == source.path), None)
+    if row is None:
+        row = FolderRow(source.path, source.name, target_path=task.pair.target_path)
+        folder_id = await ledger.write(lambda db: db.put_folder(work.lease, row))
+    else:
+        folder_id = row.id
+    reason = Reason.SAFETY if isinstance(error, SafetyStop) else Reason.FOLDER
+    text = f"{error.message}; {error.advice}" if error.advice else error.message
+    await ledger.write(lambda db: db.fail(work.lease, folder_id, None, reason, text, Kind.FAILED))
+    counts = Counts(folders=1, listed=_messages(task), failed=_messages(task))
+    counts.stops = int(reason is Reason.SAFETY)
+    counts.broken = int(reason is Reason.FOLDER)
+    work.counts[folder_id] = counts
+    log.warning("%s: %s", row_label(row), text)

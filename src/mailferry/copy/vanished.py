@@ -1,0 +1,198 @@
+"""After all folders are seen: messages that vanished at the source, and twins that a killed run left in the target.
+
+A message that vanished from one folder and arrived in another (or in the same one under a new uid) has moved: its old
+copy is removed from the target whatever the policy, since the message itself is there. Any other is kept and listed, or
+removed where policy mirrors deletions, never more than the brake allows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from mailferry.copy.folder import FolderDone, read_gap
+from mailferry.copy.policy import Accept
+from mailferry.copy.work import Lane, MailboxWork
+from mailferry.errors import SafetyStop
+from mailferry.ledger.rows import FolderChanges, FolderRow, Kind, MessageRow
+from mailferry.model.folder import Folder
+from mailferry.model.message import Reason
+from mailferry.model.state import HELD, State
+from mailferry.plan.messages import Deletions, Sent, beyond_brake, late_twins
+
+
+async def resolve_vanished(work: MailboxWork, lane: Lane, done: Sequence[FolderDone]) -> None:
+    """Settle every vanished message, then record each folder's cursor."""
+    ledger, policy = work.engine.ledger, work.engine.policy
+    moved: dict[int, list[MessageRow]] = {}
+    left: dict[int, list[MessageRow]] = {}
+    taken: set[tuple[int, int]] = set()
+    for folder in done:
+        arrivals = await ledger.call(lambda db: db.arrivals(work.lease.mailbox_id, folder.row.cursor_pass or 0))
+        places = _Places(folder.row.id, arrivals, {m.source_uid for m in folder.gone}, taken)
+        for message in folder.gone:
+            if message.state in HELD:
+                (moved if places.take(message) else left).setdefault(folder.row.id, []).append(message)
+    mirror = policy.deletions is Deletions.MIRROR
+    if mirror and Accept.DELETIONS not in policy.accept:
+        await _brake(work, left)
+    for folder in done:
+        counts = work.counts[folder.row.id]
+        here, gone = moved.get(folder.row.id, []), left.get(folder.row.id, [])
+        counts.moved += len(here)
+        await _remove(work, lane, folder, here)
+        if mirror:
+            counts.removed += len(gone)
+            await _remove(work, lane, folder, gone)
+        else:
+            counts.gone += len(gone)
+            await _state(work, folder.row.id, gone, State.GONE)
+        never = [m for m in folder.gone if m.state not in HELD]
+        await _state(work, folder.row.id, never, State.GONE)
+        await record_cursor(work, folder)
+
+
+class _Places:
+    """Where vanished messages of one folder may have gone: arrivals by digest and by fingerprint, each taken once."""
+
+    def __init__(
+        self,
+        folder_id: int,
+        arrivals: Sequence[tuple[int, MessageRow]],
+        gone: set[int],
+        taken: set[tuple[int, int]],
+    ) -> None:
+        self.taken = taken
+        self.by_mark: dict[bytes | int, list[tuple[int, int]]] = {}
+        for folder, message in reversed(arrivals):
+            if folder == folder_id and message.source_uid in gone:
+                continue
+            for mark in (message.digest, message.fingerprint):
+                if mark is not None:
+                    self.by_mark.setdefault(mark, []).append((folder, message.source_uid))
+
+    def take(self, message: MessageRow) -> bool:
+        """Whether there is an arrival that is this message; it is then taken."""
+        for mark in (message.digest, message.fingerprint):
+            places = self.by_mark.get(mark, []) if mark is not None else []
+            while places:
+                place = places.pop()
+                if place not in self.taken:
+                    self.taken.add(place)
+                    return True
+        return False
+
+
+async def record_cursor(work: MailboxWork, done: FolderDone) -> None:
+    """The folder is in step: what the source's counters were. With failures left it is listed again next time."""
+    ledger, cursor = work.engine.ledger, done.cursor
+    complete = work.counts[done.row.id].failed == 0
+    changes: FolderChanges = {
+        "source_uidnext": cursor.uidnext,
+        "source_messages": cursor.messages if complete else None,
+        "source_modseq": cursor.highestmodseq if complete else None,
+        "listed": done.listed,
+        "cursor_pass": work.pass_id,
+        "pending_base": None,
+    }
+    await ledger.write(lambda db: db.update_folder(work.lease, done.row.id, **changes))
+
+
+async def _brake(work: MailboxWork, left: dict[int, list[MessageRow]]) -> None:
+    removals = sum(len(rows) for rows in left.values())
+    held = sum(counts.listed for counts in work.counts.values()) + removals
+    if beyond_brake(removals, held):
+        raise SafetyStop(
+            f"{removals} of {held} messages vanished at the source; mirroring would remove them from the target",
+            advice="if that is right, run again with --accept deletions; --deletions keep leaves and lists them",
+        )
+
+
+async def _remove(work: MailboxWork, lane: Lane, folder: FolderDone, rows: Sequence[MessageRow]) -> None:
+    uids = {m.target_uid: m for m in rows if m.target_uid is not None}
+    if not uids:
+        await _state(work, folder.row.id, rows, State.REMOVED)
+        return
+    await lane.target.select(folder.target)
+    stayed = set(await lane.target.remove(sorted(uids)))
+    ledger = work.engine.ledger
+    for uid in sorted(stayed):
+        await ledger.write(
+            lambda db: db.fail(
+                work.lease,
+                folder.row.id,
+                uids[uid].source_uid,
+                Reason.DUPLICATE,
+                "it moved or was deleted at the source, and is still here: this target cannot remove single messages",
+                Kind.DIFFERENCE,
+            )
+        )
+    await _state(work, folder.row.id, [m for m in rows if m.target_uid not in stayed], State.REMOVED)
+    await _state(work, folder.row.id, [uids[uid] for uid in stayed], State.GONE)
+
+
+async def _state(work: MailboxWork, folder_id: int, rows: Sequence[MessageRow], state: State) -> None:
+    if rows:
+        ledger = work.engine.ledger
+        await ledger.write(lambda db: db.set_state(work.lease, folder_id, [m.source_uid for m in rows], state))
+
+
+async def remove_late_twins(
+    work: MailboxWork, lane: Lane, done: Sequence[FolderDone], target_folders: Sequence[Folder]
+) -> None:
+    """Look once more into the gap that a killed run left (design §5), and again in later passes while it is watched.
+
+    What was resumed in this pass is given `late_commit_wait` seconds first: bytes of the killed run may be on their
+    way.
+    """
+    ledger = work.engine.ledger
+    rows = await ledger.call(lambda db: db.folders(work.lease.mailbox_id))
+    watched = [row for row in rows if row.watch_until is not None and row.watch_until > time.time()]
+    if not watched:
+        return
+    resumed = [folder.resumed_at for folder in done if folder.resumed_at is not None]
+    if resumed:
+        await asyncio.sleep(max(resumed) + work.engine.policy.late_commit_wait - time.monotonic())
+    places = {folder.path: folder for folder in target_folders}
+    places.update({folder.target.path: folder.target for folder in done})
+    for row in watched:
+        if row.target_path in places:
+            await _twins_of(work, lane, row, places[row.target_path])
+
+
+async def _twins_of(work: MailboxWork, lane: Lane, row: FolderRow, target: Folder) -> None:
+    ledger = work.engine.ledger
+    await lane.target.select(target)
+    messages = await ledger.call(lambda db: db.messages(row.id))
+    twice = [m for m in messages if m.attempts > 1 and m.state in HELD and m.digest is not None]
+    if not twice:
+        return
+    found, _ = await read_gap(lane.target, messages, row.watch_base or 1)
+    twins = late_twins([Sent(m.digest or b"", m.attempts) for m in twice], found)
+    if not twins:
+        return
+    stayed = set(await lane.target.remove(twins))
+    digests = {item.digest for item in found if item.uid in twins and item.uid not in stayed}
+    once = [m.source_uid for m in twice if m.digest in digests]
+    await ledger.write(lambda db: db.sent_once(work.lease, row.id, once))
+    await ledger.write(
+        lambda db: db.audit(
+            "removed twins that a killed run left",
+            mailbox_id=work.lease.mailbox_id,
+            data={"folder": "/".join(row.source_path), "target_uids": [uid for uid in twins if uid not in stayed]},
+        )
+    )
+    for uid in sorted(stayed):
+        await ledger.write(
+            lambda db: db.fail(
+                work.lease,
+                row.id,
+                None,
+                Reason.DUPLICATE,
+                f"a killed run left message {uid} twice in the target, which cannot remove single messages",
+                Kind.DIFFERENCE,
+            )
+        )
+    if row.id in work.counts:
+        work.counts[row.id].twins += len(twins)

@@ -1,0 +1,175 @@
+"""What the stages of one folder's copy share, and how they write to the ledger. Reads and sends no message itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mailferry.copy.policy import CopyPolicy
+from mailferry.copy.progress import Counts
+from mailferry.copy.tasks import Budget
+from mailferry.errors import Fenced
+from mailferry.ledger.rows import FolderRow, Intent, Kind, Lease
+from mailferry.ledger.writer import LedgerThread
+from mailferry.model.folder import Folder, Selected
+from mailferry.model.message import Failed, Reason
+from mailferry.sources.base import SourceSession
+from mailferry.targets.base import Stored, TargetSession
+
+
+@dataclass(slots=True)
+class Engine:
+    """What every mailbox of a process shares: the ledger, the byte budget, the gate that a pause closes."""
+
+    ledger: LedgerThread
+    policy: CopyPolicy
+    budget: Budget
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @classmethod
+    def of(cls, ledger: LedgerThread, policy: CopyPolicy) -> Engine:
+        engine = cls(ledger, policy, Budget(policy.budget_bytes))
+        engine.gate.set()
+        return engine
+
+
+@dataclass(slots=True)
+class Suspects:
+    """Messages at which a connection broke, with how often. At `LIMIT` one is recorded as failed and left out."""
+
+    LIMIT = 3
+    counts: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def blame(self, folder_id: int, uid: int | None) -> None:
+        if uid is not None:
+            self.counts[folder_id, uid] = self.counts.get((folder_id, uid), 0) + 1
+
+    def condemned(self, folder_id: int) -> set[int]:
+        return {uid for (folder, uid), count in self.counts.items() if folder == folder_id and count >= self.LIMIT}
+
+
+@dataclass(slots=True)
+class Lane:
+    """One connection to either side; a lane brings one folder at a time, so that the order in a folder is kept."""
+
+    source: SourceSession
+    target: TargetSession
+
+
+@dataclass(slots=True)
+class MailboxWork:
+    """One mailbox in one pass. `careful`: one message at a time, because something here breaks connections."""
+
+    engine: Engine
+    lease: Lease
+    pass_id: int
+    suspects: Suspects
+    careful: bool = False
+    fenced: Fenced | None = None
+    counts: dict[int, Counts] = field(default_factory=dict)
+    """By folder id; an attempt that follows another replaces them."""
+
+    def total(self) -> Counts:
+        """The sum over the folders seen in this pass."""
+        counts = Counts()
+        for one in self.counts.values():
+            counts.add(one)
+        return counts
+
+
+@dataclass(slots=True)
+class FolderWork:
+    """One folder in one pass: the lane with the folder selected on both sides, its ledger row, what happened so far.
+
+    `reading`, `writing`: the source uid that is being waited for on either side, for blame when a connection breaks.
+    """
+
+    mailbox: MailboxWork
+    row: FolderRow
+    source_folder: Folder
+    target_folder: Folder
+    lane: Lane
+    source_selected: Selected
+    target_selected: Selected
+    counts: Counts
+    reading: int | None = None
+    writing: int | None = None
+
+    @property
+    def source(self) -> SourceSession:
+        return self.lane.source
+
+    @property
+    def target(self) -> TargetSession:
+        return self.lane.target
+
+    @property
+    def policy(self) -> CopyPolicy:
+        return self.mailbox.engine.policy
+
+    @property
+    def budget(self) -> Budget:
+        return self.mailbox.engine.budget
+
+    @property
+    def gate(self) -> asyncio.Event:
+        return self.mailbox.engine.gate
+
+    @property
+    def careful(self) -> bool:
+        return self.mailbox.careful
+
+    @property
+    def ledger(self) -> LedgerThread:
+        return self.mailbox.engine.ledger
+
+    @property
+    def lease(self) -> Lease:
+        return self.mailbox.lease
+
+    async def intend(self, rows: Sequence[Intent]) -> None:
+        await self.ledger.write(
+            lambda db: db.intend(
+                self.lease, self.row.id, self.mailbox.pass_id, rows, self.target_selected.status.uidnext
+            )
+        )
+
+    async def confirm(self, rows: Sequence[Intent], results: Sequence[Stored | Failed]) -> None:
+        """Record what the target said of one chunk. A message whose target uid is unknown stays pending: it is settled
+        by reading the target when all of the folder is sent."""
+        stored: list[tuple[int, int | None]] = []
+        for row, result in zip(rows, results, strict=True):
+            if isinstance(result, Failed):
+                await self.fail(Failed(row.source_uid, result.reason, result.text))
+                continue
+            if result.uid is not None:
+                stored.append((row.source_uid, result.uid))
+                self.counts.copied += 1
+                self.counts.bytes += row.size
+            await self._lost_marks(row)
+        await self.ledger.write(lambda db: db.confirm(self.lease, self.row.id, stored))
+
+    async def fail(self, item: Failed) -> None:
+        """A row in the ledger's failures (law 2); the message counts as failed until a later pass brings it."""
+        self.counts.failed += 1
+        await self._record(item.uid, item.reason, item.text, Kind.FAILED)
+
+    async def different(self, uid: int | None, reason: Reason, text: str) -> None:
+        """Carried, but with a difference that is to be named in the report."""
+        self.counts.different += 1
+        await self._record(uid, reason, text, Kind.DIFFERENCE)
+
+    async def _record(self, uid: int | None, reason: Reason, text: str, kind: Kind) -> None:
+        await self.ledger.write(lambda db: db.fail(self.lease, self.row.id, uid, reason, text, kind))
+
+    async def _lost_marks(self, row: Intent) -> None:
+        selected = self.target_selected
+        if row.keywords and not selected.new_keywords and (lost := set(row.keywords) - selected.keywords):
+            await self.different(row.source_uid, Reason.KEYWORDS, "the target cannot hold: " + " ".join(sorted(lost)))
+        if row.flags & ~selected.permanent_flags:
+            await self.different(row.source_uid, Reason.FLAGS, "the target does not keep all of its flags")
+
+    def gone_meanwhile(self, uid: int) -> None:
+        """A message vanished between listing and reading: it counts as not listed; the next pass sees it gone."""
+        self.counts.listed -= 1
