@@ -30,6 +30,22 @@ PREFERRED: Mapping[SpecialUse, str] = {
 }
 """Names for special folders that the target does not have yet."""
 
+_OWN_DOOR = "carried by its own door"
+_SYNC_LOG = "Outlook's own log of synchronisation"
+_REASONS: Mapping[SpecialUse, str] = {
+    SpecialUse.CALENDAR: _OWN_DOOR,
+    SpecialUse.CONTACTS: _OWN_DOOR,
+    SpecialUse.TASKS: _OWN_DOOR,
+    SpecialUse.NOTES: _OWN_DOOR,
+    SpecialUse.JOURNAL: _OWN_DOOR,
+    SpecialUse.OUTBOX: "waiting to be sent from there",
+    SpecialUse.SYNC_ISSUES: _SYNC_LOG,
+    SpecialUse.CONFLICTS: _SYNC_LOG,
+    SpecialUse.LOCAL_FAILURES: _SYNC_LOG,
+    SpecialUse.SERVER_FAILURES: _SYNC_LOG,
+    SpecialUse.FILES: "not a folder of messages",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class FolderPolicy:
@@ -116,10 +132,12 @@ class _Mapping:
         self.target = {self.levels.key(folder.path): folder for folder in target}
         self.inbox = self.uses.path(SpecialUse.INBOX) or INBOX
         self.overrides = _checked_overrides(policy)
-        self.prefix = tuple(self.levels.fit(level, "") for level in policy.prefix.split("/") if level)
-        self.taken = {self.levels.key(path): "" for path in previous.values()}
+        self.prefix = self.levels.path(tuple(level for level in policy.prefix.split("/") if level))
+        self.owners: dict[Path, Path] = {}  # key of a target path: the source path that it is for
+        for path in sorted(previous):
+            self.owners.setdefault(self.levels.key(previous[path]), path)
         if not self.prefix:
-            self.taken.setdefault(self.levels.key(INBOX), "")
+            self.owners.setdefault(self.levels.key(INBOX), self.inbox)
         self.placed: dict[Path, Path] = {}
         self.why: dict[Path, str] = {}
 
@@ -127,7 +145,7 @@ class _Mapping:
         excluded = {folder.path: found for folder in self.source if (found := self.excluded(folder))}
         carried = [folder for folder in self.source if folder.path not in excluded]
         for folder in sorted(carried, key=lambda one: (self.rank(one.path), one.path)):
-            self.settle(folder)
+            self.settle(folder.path)
         full = {self.levels.key(self.placed[one.path]) for one in carried if one.selectable}
         for folder in carried:
             if not folder.selectable and not _above(self.levels.key(self.placed[folder.path]), full):
@@ -136,8 +154,11 @@ class _Mapping:
                 )
         pairs = tuple(self.pair(folder) for folder in carried if folder.path not in excluded)
         ordered = tuple(excluded[folder.path] for folder in self.source if folder.path in excluded)
-        moved = tuple(f"{pair.source.label}: {pair.note}" for pair in pairs if pair.note)
-        return FolderPlan(pairs, ordered, self.uses.notes + moved)
+        notes = [*self.uses.notes, *(f"{pair.source.label}: {pair.note}" for pair in pairs if pair.note)]
+        everything = self.uses.path(SpecialUse.ALL)
+        if any(pair.source.path == everything for pair in pairs):
+            notes.append(f"{'/'.join(everything or ())}: holds all messages, those of other folders a second time")
+        return FolderPlan(pairs, ordered, tuple(notes))
 
     def excluded(self, folder: Folder) -> Excluded | None:
         """The rule that keeps a folder away, if any: its own or an ancestor's use, then the patterns."""
@@ -146,9 +167,10 @@ class _Mapping:
             if use is None:
                 continue
             if use in self.policy.exclude_special:
-                place = "" if depth == len(folder.path) else "below the "
+                text = _REASONS.get(use, "excluded by the policy")
                 name = use.name.lower().replace("_", " ")
-                return Excluded(folder, f"special:{use.name.lower()}", f"{place}{name} folder: carried by its own door")
+                place = f"{name} folder" if depth == len(folder.path) else f"below the {name} folder"
+                return Excluded(folder, f"special:{use.name.lower()}", f"{place}: {text}")
             if use in VIEWS and self.uses.path(SpecialUse.ALL):
                 return Excluded(folder, "view", "a view of messages that the folder of all messages holds")
         for pattern in self.policy.exclude:
@@ -160,35 +182,23 @@ class _Mapping:
 
     def rank(self, path: Path) -> int:
         """Who takes a place first: earlier passes, INBOX, overrides, special folders, then all others."""
-        rules = (path in self.previous, path == self.inbox, "/".join(path) in self.overrides, path in self.uses.by_path)
+        override, special = self.overrides.get("/".join(path)), self.special(path)
+        rules = (path in self.previous, path == self.inbox, override is not None, special is not None)
         return rules.index(True) if any(rules) else len(rules)
 
-    def settle(self, folder: Folder) -> None:
-        """Give a carried folder its place for good."""
-        path = folder.path
-        wanted = self.place(path)
-        if self.taken.get(self.levels.key(wanted)) == "" and (
-            self.previous.get(path) == wanted or (path == self.inbox and not self.prefix and path not in self.previous)
-        ):
-            self.taken[self.levels.key(wanted)] = folder.label
-        else:
-            wanted = self.free(wanted, folder)
-        self.placed[path] = wanted
-
-    def free(self, wanted: Path, folder: Folder) -> Path:
-        """The wanted place, or the same name with a number where another folder has it."""
-        place, number = wanted, 1
-        while self.levels.key(place) in self.taken:
+    def settle(self, path: Path) -> None:
+        """Give a carried folder its place for good: the one it belongs to, or the same with a number where another
+        folder has that one, or has had it in an earlier pass."""
+        wanted = place = self.place(path)
+        number = 1
+        while self.owners.setdefault(self.levels.key(place), path) != path:
             number += 1
             place = (*wanted[:-1], self.levels.numbered(wanted[-1], number, wanted[:-1]))
         if number > 1:
-            other = self.taken[self.levels.key(wanted)] or "/".join(wanted)
-            self.why[folder.path] = f"goes to {'/'.join(place)}, since {other} has that name"
+            owner = self.owners[self.levels.key(wanted)]
+            self.why[path] = f"goes to {'/'.join(place)}, since {'/'.join(owner)} has that name"
         existing = self.target.get(self.levels.key(place))
-        if existing is not None:
-            place = existing.path
-        self.taken[self.levels.key(place)] = folder.label
-        return place
+        self.placed[path] = place if existing is None else existing.path
 
     def place(self, path: Path) -> Path:
         """Where a folder belongs by the rules, before collisions; for folders that are not listed too."""
@@ -201,25 +211,27 @@ class _Mapping:
         override = self.overrides.get("/".join(path))
         if override is not None:
             return self.levels.path(override)
-        if not self.prefix:
-            if path == self.inbox:
-                return INBOX
-            special = self.special(path)
-            if special is not None:
-                return special
+        if path == self.inbox and not self.prefix:
+            return INBOX
+        special = self.special(path)
+        if special is not None:
+            return special
         parent = self.place(path[:-1])
         place = self.levels.below(parent, path[-1])
         if place[-1] != path[-1]:
             self.why[path] = f"goes to {'/'.join(place)}, since the target cannot hold its name as it is"
         if not self.prefix and len(path) == 1 and self.levels.key(place) == self.levels.key(INBOX):
-            return (self.levels.numbered(place[0], 2, ()),)
+            place = (self.levels.numbered(place[0], 2, ()),)
+            self.why[path] = f"goes to {place[0]}, since INBOX has that name"
         return place
 
     def special(self, path: Path) -> Path | None:
         """The target's place for a special folder, where policy and target have one."""
         use = self.uses.by_path.get(path)
-        if use is None or self.policy.special_names == "keep":
+        if use is None or self.prefix or self.policy.special_names == "keep":
             return None
+        if use in VIEWS or use is SpecialUse.ALL:
+            return None  # the target makes these itself; nothing can be stored there
         found = self.target_uses.get(use)
         if found is not None or use not in self.policy.preferred:
             return found
@@ -229,7 +241,7 @@ class _Mapping:
         place = self.placed[folder.path]
         existing = self.target.get(self.levels.key(place))
         use = self.uses.by_path.get(folder.path)
-        if use is None or self.prefix or not use.value.startswith("\\"):
+        if use is None or use not in PREFERRED or self.prefix:
             use = None
         elif self.levels.key(self.target_uses.get(use, place)) != self.levels.key(place):
             use = None  # another folder of the target has that use already

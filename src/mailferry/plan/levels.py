@@ -13,6 +13,7 @@ import re
 from hashlib import blake2b
 from unicodedata import normalize
 
+from mailferry.errors import LocalProtocolError
 from mailferry.model.folder import FolderLimits, Path
 
 _HEX = re.compile("[0-9A-F]{2}")
@@ -70,6 +71,8 @@ class Levels:
     def __init__(self, limits: FolderLimits) -> None:
         self.limits = limits
         self.forbidden = limits.forbidden | frozenset(limits.separator or "")
+        if any(char in " =~-" or (char.isascii() and char.isalnum()) for char in self.forbidden):
+            raise LocalProtocolError("a target forbids characters that every folder name needs")
 
     def key(self, path: Path) -> Path:
         """What two paths share if the target takes them for the same folder. INBOX has no case (RFC 3501 §5.1)."""

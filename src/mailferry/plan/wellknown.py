@@ -39,8 +39,10 @@ _GMAIL = frozenset({"[gmail]", "[google mail]"})
 
 
 def folded(name: str) -> str:
-    """A name as it is compared: NFC, without case, invisible marks or blanks at the ends."""
-    return normalize("NFC", name.strip(" \u200e\u200f")).casefold()
+    """A name as it is compared: NFC, without case (nor Turkish's two kinds of i), invisible marks or blanks at the
+    ends."""
+    plain = normalize("NFC", name.strip(" \u200e\u200f")).replace("\u0130", "i").replace("\u0131", "i")
+    return normalize("NFC", plain.casefold())
 
 
 def _index() -> dict[str, tuple[SpecialUse, frozenset[str]]]:
