@@ -1,0 +1,1 @@
+"""An IMAP client over `wire/imap`: connection, log-in, folders, reading, storing. Shared by sources and targets."""
