@@ -71,7 +71,7 @@ class Rule:
 
     Bytes up to the match's `where`, and `extra` more (a number, or a function of the match such as a share of an
     announced literal), are delivered first. The first `skip` matches are let pass; `times` limits how often the rule
-    fires (None: no limit); `fired` counts that, over all connections.
+    fires (None: no limit); `fired` counts matches as they come in, over all connections.
     """
 
     direction: Direction
@@ -232,6 +232,7 @@ class TcpProxy:
             return
         for end in (writer, up_writer):
             end.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            end.transport.set_write_buffer_limits(high=0)  # drain() means sent, so that a reset takes nothing back
         link = _Link(writer, up_writer)
         link.open.set()
         self._links.add(link)

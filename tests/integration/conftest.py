@@ -1,0 +1,61 @@
+"""Real servers for the integration tests: each is started by the first test that asks for it, and stopped at the end.
+
+One of each per pytest process (per worker under xdist). Tests share them, so each test takes users of its own from
+`new_user`. A test that stops, fills or breaks a server makes an instance for itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lab.courier import Courier
+from lab.cyrus import Cyrus
+from lab.dovecot import Dovecot
+from lab.postgres import Postgres
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def new_user() -> Callable[[], str]:
+    """Gives names that no other test has used; every lab server lets them in with lab.process.PASSWORD."""
+    return lambda: f"t{os.getpid()}n{next(_numbers)}"
+
+
+@pytest.fixture(scope="session")
+def dovecot_exchange() -> Iterator[Dovecot]:
+    """Dovecot that offers no more than Exchange does, with the separator `/`."""
+    with Dovecot(flavour="exchange") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def dovecot_open() -> Iterator[Dovecot]:
+    """Dovecot with all it has: Maildir++, separator `.`, ACL, quota, METADATA, special use."""
+    with Dovecot(flavour="open") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def courier() -> Iterator[Courier]:
+    """Courier IMAP over Maildir++."""
+    with Courier() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cyrus() -> Iterator[Cyrus]:
+    """Cyrus IMAP with `INBOX.` before every folder."""
+    with Cyrus() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """PostgreSQL; take a database of your own with create_database()."""
+    with Postgres() as server:
+        yield server
