@@ -34,7 +34,8 @@ LANE_WORTH = 200
 
 A = TypeVar("A")
 B = TypeVar("B")
-Progress = Callable[[Counts], None]
+Progress = Callable[[Counts, int], None]
+"""Told the counts so far, and how many messages the source's counters promise."""
 
 
 async def copy_mailbox(
@@ -44,7 +45,7 @@ async def copy_mailbox(
     lease: Lease,
     *,
     run_id: int | None = None,
-    progress: Progress = lambda counts: None,
+    progress: Progress = lambda counts, expected: None,
 ) -> Counts:
     """Bring the target in step with the source, whatever was done before. Returns the counts of this pass.
 
@@ -68,7 +69,7 @@ async def copy_mailbox(
     finally:
         renewing.cancel()
         counts = work.total()
-        progress(counts)
+        progress(counts, work.expected)
         with contextlib.suppress(Fenced):
             await ledger.write(lambda db: db.end_pass(lease, pass_id, outcome, counts.as_dict(), counts.bytes))
     return counts
@@ -116,7 +117,7 @@ async def _attempts(work: MailboxWork, source: Source, target: Target, progress:
 async def _report_often(work: MailboxWork, progress: Progress) -> None:
     while True:
         await asyncio.sleep(0.2)
-        progress(work.total())
+        progress(work.total(), work.expected)
 
 
 async def _attempt(work: MailboxWork, source: Source, target: Target) -> None:
@@ -132,6 +133,7 @@ async def _attempt(work: MailboxWork, source: Source, target: Target) -> None:
             work.engine.policy.folders,
             {path: row.target_path for path, row in rows.items() if row.target_path is not None},
         )
+        work.expected = sum(folder.status.messages for folder in source_folders if folder.status)
         await _count_excluded(work, plan, rows)
         tasks = _tasks(work, plan, target_folders, rows)
         done: list[FolderDone] = []

@@ -63,6 +63,7 @@ class _Stream:
         self.sent: asyncio.Queue[Chunk | None] = asyncio.Queue()
         self.depth = asyncio.Semaphore(1 if work.careful else work.policy.chunks_in_flight)
         self.held: dict[int, tuple[Message, int]] = {}
+        self.unconfirmed = 0
 
     async def run(self, uids: Sequence[int]) -> None:
         appends: list[asyncio.Task[list[Stored | Failed]]] = []
@@ -72,6 +73,7 @@ class _Stream:
             for append in appends:
                 append.cancel()
             await asyncio.gather(*appends, return_exceptions=True)
+            self.work.mailbox.engine.in_flight -= self.unconfirmed
             for uid in list(self.held):
                 self._release(uid)
 
@@ -116,11 +118,14 @@ class _Stream:
         await self.read.put(None)
 
     async def _send(self, appends: list[asyncio.Task[list[Stored | Failed]]]) -> None:
+        engine = self.work.mailbox.engine
         while (chunk := await self.read.get()) is not None:
-            await self.work.gate.wait()
             await self.depth.acquire()
+            await engine.gate.wait()
             await self.work.intend(chunk.rows)
             chunk.append = asyncio.ensure_future(self.work.target.append(chunk.messages))
+            engine.in_flight += 1
+            self.unconfirmed += 1
             appends.append(chunk.append)
             self.sent.put_nowait(chunk)
         self.sent.put_nowait(None)
@@ -135,6 +140,8 @@ class _Stream:
                 results = await self._repair(chunk, results)
             await work.confirm(chunk.rows, results)
             work.writing = None
+            self.unconfirmed -= 1
+            work.mailbox.engine.in_flight -= 1
             self.depth.release()
             for row in chunk.rows:
                 self._release(row.source_uid)

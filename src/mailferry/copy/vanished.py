@@ -180,7 +180,8 @@ async def _twins_of(work: MailboxWork, lane: Lane, row: FolderRow, target: Folde
         lambda db: db.audit(
             "removed twins that a killed run left",
             mailbox_id=work.lease.mailbox_id,
-            data={"folder": "/".join(row.source_path), "target_uids": [uid for uid in twins if uid not in stayed]},
+            folder="/".join(row.source_path),
+            target_uids=[uid for uid in twins if uid not in stayed],
         )
     )
     for uid in sorted(stayed):

@@ -26,6 +26,8 @@ class Engine:
     policy: CopyPolicy
     budget: Budget
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    in_flight: int = 0
+    """Chunks that are sent and not yet confirmed."""
 
     @classmethod
     def of(cls, ledger: LedgerThread, policy: CopyPolicy) -> Engine:
@@ -67,6 +69,7 @@ class MailboxWork:
     suspects: Suspects
     careful: bool = False
     fenced: Fenced | None = None
+    expected: int = 0
     counts: dict[int, Counts] = field(default_factory=dict)
     """By folder id; an attempt that follows another replaces them."""
 
