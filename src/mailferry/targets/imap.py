@@ -10,14 +10,18 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from mailferry.errors import LocalProtocolError
 from mailferry.model.account import ImapAccount
-from mailferry.model.folder import INBOX, Folder, Path, Selected, SpecialUse
+from mailferry.model.folder import Folder, FolderLimits, Path, Selected, SpecialUse
 from mailferry.model.message import Failed, Headers, Listed, Listing, Message
 from mailferry.net.imap import folders, login, reading, storing
 from mailferry.net.imap.connection import Connection
-from mailferry.targets.base import FolderLimits, Stored
+from mailferry.net.imap.folders import Names
+from mailferry.targets.base import Stored
 
 MAX_NAME = 200
 """Bytes of one level in modified UTF-7. Servers keep a level as (part of) a file name, of at most 255."""
+
+MAX_PATH = 230
+"""The same for all levels together, where the separator hints at Maildir++."""
 
 _FORBIDDEN = frozenset(map(chr, range(32))) | {"\x7f", "/", "*", "%"}
 
@@ -33,7 +37,7 @@ class ImapTarget:
         self.key = account.key
         self.lanes = lanes
         self._compress = compress
-        self._names: folders.Names | None = None
+        self._names: Names | None = None
         self._special_uses: Mapping[SpecialUse, Path] | None = None
 
     async def session(self) -> ImapTargetSession:
@@ -64,9 +68,15 @@ class ImapTargetSession:
     def limits(self) -> FolderLimits:
         separator = self._known_names().separator
         forbidden = _FORBIDDEN | {separator} if separator else _FORBIDDEN
-        return FolderLimits(separator, frozenset(forbidden), MAX_NAME, special_uses=self._target._special_uses)
+        return FolderLimits(
+            separator,
+            frozenset(forbidden),
+            MAX_NAME,
+            special_uses=self._target._special_uses,
+            max_path=MAX_PATH if separator == "." else None,
+        )
 
-    def _known_names(self) -> folders.Names:
+    def _known_names(self) -> Names:
         if self._target._names is None:
             raise LocalProtocolError("the folders were not listed yet")
         return self._target._names

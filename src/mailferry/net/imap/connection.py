@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from mailferry.errors import ItemError, LocalProtocolError, MailferryError, RemoteProtocolError, Temporary
 from mailferry.model.account import ImapAccount
@@ -42,7 +43,7 @@ from mailferry.wire.imap.quirks import GENERIC, Quirks
 BUDGET = 16 * 1024 * 1024
 
 Sink = Callable[[Event, Sequence[Body]], bool]
-"""Takes one untagged response, with the bodies that its `Streamed` fields index; False: not mine."""
+"""Takes one untagged response, with the bodies that its `Streamed` fields number; False: not mine."""
 
 
 @dataclass(slots=True)
@@ -100,13 +101,13 @@ class Connection:
             async with asyncio.timeout(account.timeout):
                 self.greeting = await asyncio.shield(self._greeted)
         except TimeoutError:
-            error = Temporary(
+            late = Temporary(
                 "the server did not greet us in time",
                 about=self.about,
                 advice="if this port expects TLS from the first byte, use imaps://; else try again",
             )
-            self.fail(error)
-            raise error from None
+            self.fail(late)
+            raise late from None
         self._tick()
         return self.greeting
 
@@ -191,7 +192,8 @@ class Connection:
         self._challenge = asyncio.get_running_loop().create_future()
         with self._wait():
             try:
-                await asyncio.wait({self._challenge, pending.done}, return_when=asyncio.FIRST_COMPLETED)
+                waits: set[asyncio.Future[Any]] = {self._challenge, pending.done}
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
                 self._check()
                 return self._challenge.result().text if self._challenge.done() else None
             finally:
@@ -322,7 +324,7 @@ class Connection:
         if self._watch is not None:
             self._watch.cancel()
         inflight, self._inflight = self._inflight, {}
-        futures = [self._greeted, *(pending.done for pending in inflight.values())]
+        futures: list[asyncio.Future[Any]] = [self._greeted, *(pending.done for pending in inflight.values())]
         if self._challenge is not None:
             futures.append(self._challenge)
         for future in futures:

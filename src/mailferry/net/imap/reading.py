@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 from mailferry.errors import RemoteProtocolError
 from mailferry.model.folder import Folder, FolderStatus, Selected
@@ -154,7 +155,7 @@ class _Batch:
         content = event.body if event.body is not None else event.header
         if content is None:
             return False
-        body = bodies[content.index] if isinstance(content, Streamed) else MemoryBody(content)
+        body = bodies[content.number] if isinstance(content, Streamed) else MemoryBody(content)
         uid = event.uid
         self._wanted.discard(uid)
         if self.uids and self.uids[0] == uid:
@@ -181,7 +182,8 @@ class _Batch:
             return False
         self._connection.resume()
         self._news = asyncio.get_running_loop().create_future()
-        await asyncio.wait({self._news, self.pending.done}, return_when=asyncio.FIRST_COMPLETED)
+        waits: set[asyncio.Future[Any]] = {self._news, self.pending.done}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         return bool(self.ready)
 
     def drop(self) -> None:
@@ -285,8 +287,8 @@ async def _missing(
                 yield uid, batch.early.pop(uid)
             elif uid in singles:
                 single = singles.pop(uid)
-                async for found in _drain(connection, single):
-                    yield found
+                async for brought in _drain(connection, single):
+                    yield brought
                 assert single.pending is not None
                 tagged = await connection.wait(single.pending)
                 if single.uids:

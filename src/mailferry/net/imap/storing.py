@@ -11,10 +11,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from mailferry.errors import ItemError, LocalProtocolError
-from mailferry.model.folder import INBOX, Folder, Path, SpecialUse
+from mailferry.model.folder import INBOX, Folder, FolderStatus, Path, SpecialUse
 from mailferry.model.message import ALL_FLAGS, Failed, Flag, Listed, Message, Reason
 from mailferry.net.imap import folders, refusal
 from mailferry.net.imap.connection import Connection, Pending
+from mailferry.net.imap.folders import Names
 from mailferry.wire.imap import commands, dates, flags, sets
 from mailferry.wire.imap import events as ev
 
@@ -22,7 +23,7 @@ BLOCK = 128 * 1024
 """Small messages are joined to writes of about this size."""
 
 
-async def create(connection: Connection, names: folders.Names, path: Path, special_use: SpecialUse | None) -> Folder:
+async def create(connection: Connection, names: Names, path: Path, special_use: SpecialUse | None) -> Folder:
     """Make the folder, or find the one that is there; one round trip. ItemError if the server refuses."""
     _check_path(names, path, connection.about)
     wire = names.name(path)
@@ -56,7 +57,7 @@ async def create(connection: Connection, names: folders.Names, path: Path, speci
     )
 
 
-def _check_path(names: folders.Names, path: Path, about: str) -> None:
+def _check_path(names: Names, path: Path, about: str) -> None:
     for level in path:
         if not level or (names.separator and names.separator in level) or any(ord(char) < 32 for char in level):
             raise ItemError(f"{'/'.join(path)!r} cannot be a folder's name here", about=about)
@@ -83,7 +84,7 @@ async def _set_use(connection: Connection, name: bytes, special_use: SpecialUse)
     )
 
 
-async def _look(connection: Connection, wire: bytes) -> tuple[ev.Listed | None, folders.FolderStatus | None]:
+async def _look(connection: Connection, wire: bytes) -> tuple[ev.Listed | None, FolderStatus | None]:
     """The LIST line and counters of one name. Its wildcards would match more, so the answer is compared."""
     listing = await connection.send(b'LIST "" ' + commands.mailbox(wire), "look for the folder")
     status = await folders.status(connection, wire)
@@ -93,12 +94,12 @@ async def _look(connection: Connection, wire: bytes) -> tuple[ev.Listed | None, 
     return None, None
 
 
-async def append(connection: Connection, folder: Folder, messages: Sequence[Message]) -> list[int | None | Failed]:
+async def append(connection: Connection, folder: Folder, messages: Sequence[Message]) -> list[int | Failed | None]:
     """Store these messages, in order. For each: its uid, None (stored, uid unknown) or why not.
 
     ItemError if the folder has gone.
     """
-    results: list[int | None | Failed] = [None] * len(messages)
+    results: list[int | Failed | None] = [None] * len(messages)
     together: list[int] = []
     alone: list[int] = []
     multi = "MULTIAPPEND" in connection.capabilities
@@ -138,7 +139,7 @@ async def _singly(
     folder: Folder,
     messages: Sequence[Message],
     numbers: Sequence[int],
-    results: list[int | None | Failed],
+    results: list[int | Failed | None],
 ) -> None:
     """Find the refused ones of a refused MULTIAPPEND."""
     pending = [(number, await _send(connection, folder, [messages[number]])) for number in numbers]

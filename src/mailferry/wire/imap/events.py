@@ -73,9 +73,9 @@ class Continuation:
 
 
 class Streamed(NamedTuple):
-    """Stands for a literal that came as events of its own: the `index`-th such literal of this response."""
+    """Stands for a literal that came as events of its own: the `number`-th such literal of this response, from 0."""
 
-    index: int
+    number: int
     size: int
 
 

@@ -50,7 +50,7 @@ def choose(account: ImapAccount, capabilities: frozenset[str]) -> str:
         )
     if asked is Mechanism.LOGIN:
         return LOGIN_COMMAND if "LOGINDISABLED" not in capabilities else "LOGIN"
-    return asked.value.upper()
+    return str(asked.value).upper()
 
 
 def exchange(mechanism: str, account: ImapAccount) -> Exchange:
