@@ -1,0 +1,1 @@
+"""What the administrator wrote down: addresses of mailboxes, account lists, defaults. Connects to nothing."""

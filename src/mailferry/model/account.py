@@ -44,6 +44,7 @@ class ImapAccount:
     user: str
     secret: Secret | None = None
     admin: str | None = None
+    login: str | None = None
     mechanism: Mechanism = Mechanism.AUTO
     tls: Tls = Tls.IMPLICIT
     verify: bool = True

@@ -1,10 +1,10 @@
 """Where one message stands between source and target, as the ledger stores it. Pure data.
 
-    (none) --intend--> PENDING --confirm--> COPIED ---+-- vanished at the source: GONE (kept) or REMOVED (mirrored,
-    moved)
-       |                  ^                           |
-       |--adopt--> ADOPTED (by headers), PROVEN (bytes compared)
-       '--fail---> FAILED --intend--> PENDING (another attempt)
+(none) --intend--> PENDING --confirm--> COPIED ---+-- vanished at the source: GONE (kept) or REMOVED (mirrored,
+moved)
+   |                  ^                           |
+   |--adopt--> ADOPTED (by headers), PROVEN (bytes compared)
+   '--fail---> FAILED --intend--> PENDING (another attempt)
 """
 
 from __future__ import annotations

@@ -1,0 +1,212 @@
+"""Reads mailbox addresses (`imaps://user@host`, `maildir:PATH`) and account lists (CSV). Connects to nothing.
+
+Invariant: no secret is ever taken from an address or a list, only references to secrets (see `secret.py`).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import pwd
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import parse_qsl, unquote
+
+from mailferry.errors import MailferryError, UserError
+from mailferry.model.account import Account, ImapAccount, MaildirAccount, MaildirFlavour, Mechanism, Tls
+from mailferry.secret import Secret
+
+FORMS = "imaps://user@host[:port], imap://user@host[:port] (STARTTLS), maildir:PATH"
+PORTS = {"imaps": 993, "imap": 143}
+COLUMNS = {"source_user", "target_user", "source_password", "target_password"}
+_ADDRESS = re.compile(
+    r"(imaps?)://(?:(?P<user>[^?]*)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^@/:?]+)(?::(?P<port>\d+))?/?(?:\?(?P<options>.*))?"
+)
+E = TypeVar("E", bound=Enum)
+_FIELD = re.compile(r"\{(\w*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One mailbox to bring: from where to where."""
+
+    source: Account
+    target: Account
+
+
+def parse_address(text: str, *, user: str | None = None, secret: Secret | None = None) -> Account:
+    """The account that an address names. `user` fills `{user}`, `{localpart}` and `{domain}`, and stands in for a
+    missing user.
+
+    Options follow `?`, joined by `&`: `tls=none`, `verify=no`, `ca=FILE`, `auth=MECHANISM`, `admin=USER` (SASL
+    authzid), `login=TEXT` (sent as user name, may hold `{user}`: `ACME\\\\admin\\\\{user}`), `certificate=FILE`,
+    `timeout=SECONDS`; for a Maildir `flavour=dovecot|courier|qmail`, `owner=USER`. UserError says what is wrong with
+    which address.
+    """
+    text = _filled(text, user)
+    if text.startswith("maildir:"):
+        return _maildir(text)
+    found = _ADDRESS.fullmatch(text)
+    if found is None:
+        raise UserError("not an address that Mailferry knows", about=_shown(text), advice=f"use one of: {FORMS}")
+    name = unquote(found["user"] or "") or user
+    if not name:
+        raise UserError("it names no user", about=text, advice=f"use one of: {FORMS}, or --accounts FILE")
+    if ":" in (found["user"] or ""):
+        raise UserError(
+            "a password must not stand in an address: other users of this machine can see it",
+            about=_shown(text),
+            advice="leave it out and answer the question, or give --source-password / --target-password env:NAME",
+        )
+    options = dict(parse_qsl(found["options"] or "", keep_blank_values=True))
+    port = int(found["port"] or PORTS[found[1]])
+    if not 0 < port < 65536:
+        raise UserError(f"{port} is not a port", about=text)
+    account = ImapAccount(
+        host=found["host"].strip("[]"),
+        port=port,
+        user=name,
+        secret=secret,
+        admin=options.pop("admin", None),
+        login=options.pop("login", "").replace("{user}", name) or None,
+        mechanism=_choice(Mechanism, options.pop("auth", "auto"), "auth", text),
+        tls=_tls(found[1], options.pop("tls", ""), text),
+        verify=_yes(options.pop("verify", "yes"), "verify", text),
+        ca_file=options.pop("ca", None),
+        client_certificate=options.pop("certificate", None),
+        timeout=float(options.pop("timeout", "60")),
+    )
+    _nothing_left(options, text)
+    return account
+
+
+def _maildir(text: str) -> MaildirAccount:
+    path, _, rest = text.removeprefix("maildir:").partition("?")
+    if not path or "\0" in path:
+        raise UserError("it names no directory", about=_shown(text), advice="maildir:/path/to/Maildir")
+    options = dict(parse_qsl(rest, keep_blank_values=True))
+    flavour = _choice(MaildirFlavour, options.pop("flavour", "dovecot"), "flavour", text)
+    owner = options.pop("owner", None)
+    ids = None
+    if owner is not None:
+        try:
+            entry = pwd.getpwuid(int(owner)) if owner.isdigit() else pwd.getpwnam(owner)
+            ids = (entry.pw_uid, entry.pw_gid)
+        except KeyError:
+            if not owner.isdigit():
+                raise UserError(f"this machine has no user {owner!r}", about=text) from None
+            ids = (int(owner), int(owner))
+    _nothing_left(options, text)
+    return MaildirAccount(os.path.abspath(os.path.expanduser(path)), flavour, ids)
+
+
+def _filled(text: str, user: str | None) -> str:
+    def field(match: re.Match[str]) -> str:
+        if user is None:
+            if match[0] == "{user}" and "login=" in text:
+                return match[0]
+            raise UserError(f"{match[0]} needs an account list", about=text, advice="add --accounts FILE.csv")
+        local, _, domain = user.partition("@")
+        values = {"user": user, "localpart": local, "domain": domain}
+        if match[1] not in values:
+            raise UserError(f"{match[0]} is not known", about=text, advice="use {user}, {localpart} or {domain}")
+        value = values[match[1]]
+        if text.startswith("maildir:") and ("/" in value or value in ("", ".", "..") or "\0" in value):
+            raise UserError(f"{value!r} cannot be a directory's name", about=text)
+        return value
+
+    return _FIELD.sub(field, text)
+
+
+def _tls(scheme: str, wanted: str, text: str) -> Tls:
+    if wanted == "none":
+        return Tls.NONE
+    if wanted:
+        raise UserError(
+            f"tls={wanted} is not known", about=text, advice="imaps:// for TLS, imap:// for STARTTLS, ?tls=none"
+        )
+    return Tls.IMPLICIT if scheme == "imaps" else Tls.STARTTLS
+
+
+def _choice(kind: type[E], value: str, name: str, text: str) -> E:
+    try:
+        return kind(value)
+    except ValueError:
+        known = ", ".join(str(one.value) for one in kind)
+        raise UserError(f"{name}={value} is not known", about=text, advice=f"{name} is one of: {known}") from None
+
+
+def _yes(value: str, name: str, text: str) -> bool:
+    if value in ("yes", "no"):
+        return value == "yes"
+    raise UserError(f"{name}={value} is not known", about=text, advice=f"{name} is yes or no")
+
+
+def _nothing_left(options: Mapping[str, str], text: str) -> None:
+    if options:
+        raise UserError(f"unknown option {sorted(options)[0]!r}", about=_shown(text), advice="see docs/addresses.md")
+
+
+def _shown(text: str) -> str:
+    """The address for an error text, without what might be a password in it."""
+    return re.sub(r"(://[^:@/]*):[^@]*@", r"\1:***@", text)
+
+
+def read_pairs(file: Path, source: str, target: str) -> list[Pair]:
+    """The mailboxes of an account list: CSV with a header line naming at least `source_user`.
+
+    Columns: `source_user`, `target_user` (default: the same), `source_password`, `target_password` (references such as
+    `env:NAME`, `file:PATH`). `source` and `target` are addresses that hold `{user}` or lack a user. Comma or
+    semicolon, UTF-8 with or without a byte order mark. UserError names file and line.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot be read: {error}", about=str(file), advice="save it as CSV in UTF-8") from error
+    head = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=";" if head.count(";") > head.count(",") else ",")
+    unknown = set(reader.fieldnames or ()) - COLUMNS
+    if "source_user" not in (reader.fieldnames or ()) or unknown:
+        what = (
+            f"unknown column {sorted(map(str, unknown))[0]!r}" if unknown else "no column source_user in its first line"
+        )
+        raise UserError(what, about=str(file), advice=f"the columns are {', '.join(sorted(COLUMNS))}")
+    pairs: list[Pair] = []
+    seen: dict[str, int] = {}
+    for row in reader:
+        line = f"{file}, line {reader.line_num}"
+        user = (row["source_user"] or "").strip()
+        if not user:
+            if any(row.values()):
+                raise UserError("no source_user", about=line)
+            continue
+        if None in row or None in row.values():
+            raise UserError("not as many fields as the first line has", about=line)
+        try:
+            pair = Pair(
+                parse_address(source, user=user, secret=_secret(row.get("source_password"))),
+                parse_address(
+                    target,
+                    user=(row.get("target_user") or "").strip() or user,
+                    secret=_secret(row.get("target_password")),
+                ),
+            )
+        except MailferryError as error:
+            raise UserError(error.message, about=f"{line}: {error.about}", advice=error.advice) from error
+        for key in (pair.source.key, pair.target.key):
+            if key in seen:
+                raise UserError(f"{key} stands in line {seen[key]} already", about=line)
+            seen[key] = reader.line_num
+        pairs.append(pair)
+    if not pairs:
+        raise UserError("it lists no mailbox", about=str(file))
+    return pairs
+
+
+def _secret(reference: str | None) -> Secret | None:
+    return Secret.from_reference(reference.strip()) if reference and reference.strip() else None
