@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -150,12 +150,20 @@ class Dovecot:
         return done.stdout
 
     def set_quota(self, user: str, size: int) -> None:
-        """Give the user a quota of `size` bytes from the next login on."""
+        """Give the user a quota of `size` bytes, in force (from the next login on) when this returns."""
         self.quota[user] = size
         self.write_users()
+        if self._process is None:
+            return
+        # Dovecot looks at a changed password file once a second.
+        deadline = time.monotonic() + 5
+        while f"bytes={size}" not in self.doveadm("user", "-f", "quota_rule", user, check=False):
+            if time.monotonic() > deadline:
+                raise process.LabError(f"Dovecot does not take the new quota of {user}")
+            time.sleep(0.05)
 
     def write_users(self) -> None:
-        """Write the password files; a running Dovecot takes changes at once."""
+        """Write the password files; a running Dovecot takes changes within a second."""
         own = [f"{user}:{{PLAIN}}{password}" for user, password in self.passwords.items()]
         (self.root / "users").write_text("".join(f"{line}\n" for line in own))
         masters = [f"{MASTER}:{{PLAIN}}{MASTER_PASSWORD}"]
@@ -304,9 +312,3 @@ service stats {{
 }}
 {self.settings}
 """
-
-
-def greeting(port: int) -> str:
-    """The first line of the server on that port."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as link:
-        return link.makefile("rb").readline().decode("latin-1")
