@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mailferry.errors import LocalProtocolError, UserError
@@ -191,6 +191,20 @@ def test_the_targets_own_special_folders_are_used() -> None:
     assert "Sent Items: Sent is taken as SENT; ordinary" in plan.notes
 
 
+def test_a_folder_that_the_target_has_already_is_used_as_it_is_spelled() -> None:
+    plan = mapped(["INBOX", "Projects", "Projects/New"], ["INBOX", "projects"])
+    assert places(plan) == {"INBOX": "INBOX", "Projects": "projects", "Projects/New": "projects/New"}
+    assert [pair.create for pair in plan.pairs] == [False, False, True]
+
+
+def test_nothing_is_put_into_views_that_the_target_makes_itself() -> None:
+    views = [folder("Everything", SpecialUse.ALL), folder("Starred", SpecialUse.FLAGGED)]
+    source: list[Folder | str] = ["INBOX", folder("All Mail", SpecialUse.ALL), folder("Flags", SpecialUse.FLAGGED)]
+    policy = FolderPolicy(exclude_special=frozenset())
+    assert places(mapped(source[:2], ["INBOX", *views], policy=policy))["All Mail"] == "All Mail"
+    assert places(mapped([source[0], source[2]], ["INBOX", *views], policy=policy))["Flags"] == "Flags"
+
+
 def test_limits_may_say_where_special_folders_are() -> None:
     limits = FolderLimits(".", frozenset("./"), 200, special_uses={SpecialUse.SENT: ("Outgoing",)})
     assert places(mapped(EXCHANGE, limits=limits))["Sent Items"] == "Outgoing"
@@ -334,6 +348,9 @@ def test_the_invariants(
     previous: dict[Path, Path],
 ) -> None:
     levels = Levels(limits)
+    target = list({(path := levels.path(one.path)): folder(path, one.special_use) for one in target}.values())
+    previous = {path: levels.path(place) for path, place in previous.items()}
+    assume(len({levels.key(path) for path in previous.values()}) == len(previous))
     plan = map_folders(source, target, limits, policy, previous)
 
     seen = [pair.source.path for pair in plan.pairs] + [one.folder.path for one in plan.excluded]
@@ -342,11 +359,8 @@ def test_the_invariants(
     assert len(set(keys)) == len(keys), "two folders in one"
 
     there = {levels.key(one.path) for one in target}
-    given_ = {*previous.values(), *(one.path for one in target)}
     for pair in plan.pairs:
         assert pair.create or levels.key(pair.target_path) in there
-        if any(pair.target_path[: len(path)] == path for path in given_):
-            continue  # the target's own names are its own affair
         assert limits.max_depth is None or len(pair.target_path) <= limits.max_depth
         for level in pair.target_path:
             assert level not in ("", ".", "..")

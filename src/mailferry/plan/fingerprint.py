@@ -138,9 +138,11 @@ def _paired(
     pairs: list[tuple[int, int]] = []
     left_ours: list[Candidate] = []
     left_theirs: list[Candidate] = []
-    for tie in {one.key.tie for one in ours + theirs}:
-        here = [one for one in ours if one.key.tie == tie]
-        there = [one for one in theirs if one.key.tie == tie]
+    sides: dict[int, tuple[list[Candidate], list[Candidate]]] = {}
+    for side, members in enumerate((ours, theirs)):
+        for one in members:
+            sides.setdefault(one.key.tie, ([], []))[side].append(one)
+    for here, there in sides.values():
         alone = len(here) == len(there) == 1
         common = Counter(one.key.head for one in here) & Counter(one.key.head for one in there)
         first, here = _split(here, common)

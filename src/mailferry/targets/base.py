@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mailferry.model.folder import Folder, FolderLimits, Path, SpecialUse
+from mailferry.model.folder import Folder, Path, SpecialUse
+from mailferry.model.folder import FolderLimits as FolderLimits
 from mailferry.model.message import Failed, Listed, Message
 from mailferry.sources.base import SourceSession
 
