@@ -1,0 +1,37 @@
+"""From an account to the source or target that opens it. The only place that knows every kind of store."""
+
+from __future__ import annotations
+
+from mailferry.model.account import Account, ImapAccount, MaildirAccount
+from mailferry.sources.base import Source
+from mailferry.targets.base import Target
+
+
+def source_of(account: Account, lanes: int) -> Source:
+    """The source for an account; nothing is connected yet."""
+    if isinstance(account, ImapAccount):
+        from mailferry.sources.imap import ImapSource
+
+        return ImapSource(account, lanes)
+    from mailferry.sources.maildir import MaildirSource
+
+    return MaildirSource(account, lanes)
+
+
+def target_of(account: Account, lanes: int) -> Target:
+    """The target for an account; nothing is connected yet."""
+    if isinstance(account, ImapAccount):
+        from mailferry.targets.imap import ImapTarget
+
+        return ImapTarget(account, lanes)
+    from mailferry.targets.maildir import MaildirTarget
+
+    return MaildirTarget(account, lanes)
+
+
+def server_of(account: Account) -> str:
+    """The server whose connections are counted; a Maildir's is this machine's disk, which has none."""
+    return f"{account.host}:{account.port}" if isinstance(account, ImapAccount) else ""
+
+
+__all__ = ["MaildirAccount", "server_of", "source_of", "target_of"]
