@@ -99,7 +99,7 @@ OUTLOOK: Mapping[str, Names] = {
     ),
     "pt-PT": _names(
         sent="Itens Enviados", drafts="Rascunhos", deleted="Itens Eliminados",
-        junk="E-mail de Lixo|Correio Eletrónico de Lixo|Correio Electrónico de Lixo|Lixo",
+        junk="E-mail de Lixo|Correio Eletrónico de Lixo|Correio Electrónico de Lixo",
         outbox="A Enviar|Caixa de Saída", archive="Arquivo", calendar="Calendário", contacts="Contactos",
         tasks="Tarefas", notes="Notas", journal="Diário", sync="Problemas de Sincronização", conflicts="Conflitos",
         local="Falhas Locais", server="Falhas do Servidor", rss="Feeds RSS", history="Histórico de Conversações",
