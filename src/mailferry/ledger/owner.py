@@ -7,6 +7,7 @@ Form `host:pid:start`, where start is the process's start time with the machine'
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 from pathlib import Path
 
@@ -15,6 +16,15 @@ def owner_text(pid: int | None = None) -> str:
     """The owner text of a process of this machine (default: this one)."""
     pid = os.getpid() if pid is None else pid
     return f"{socket.gethostname()}:{pid}:{_started(pid)}-{_place()}"
+
+
+def person() -> str:
+    """`user@host` of whoever started this process, for the audit."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's uid without a name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def host_and_pid(owner: str) -> tuple[str, int]:

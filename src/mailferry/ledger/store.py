@@ -23,7 +23,7 @@ from sqlalchemy import exc
 from mailferry.errors import Busy, Fenced, IntegrityError, LocalProtocolError, SafetyStop
 from mailferry.ledger import hooks, place, statements
 from mailferry.ledger.faults import translate
-from mailferry.ledger.owner import dead, host_and_pid, owner_text
+from mailferry.ledger.owner import dead, host_and_pid, owner_text, person
 from mailferry.ledger.rows import (
     Adopted,
     Control,
@@ -60,7 +60,6 @@ NEW = "new"
 """The state of a mailbox that nothing was done with."""
 
 _BINDING_LOCK = 0x6D66_6C68  # PostgreSQL advisory lock: one process binds mailboxes at a time
-_IN_AT_ONCE = 10_000  # values of one IN list; both databases allow more than 32,000 parameters
 
 
 class Ledger:
@@ -302,7 +301,7 @@ class Ledger:
             ]
 
     def intend(self, lease: Lease, folder_id: int, pass_id: int, rows: Sequence[Intent], base: int | None) -> None:
-        """These messages are about to be sent: PENDING, attempts one more. On disk when this returns.
+        """These messages are about to be sent: PENDING, no target uid, attempts one more. On disk when this returns.
 
         `base`: the target's uidnext now; kept as the folder's `pending_base` if none is. Hooks: `intend`.
         """
@@ -593,8 +592,8 @@ class Ledger:
     # Audit and verification
 
     def audit(self, what: str, *, mailbox_id: int | None = None, who: str | None = None, **data: Any) -> None:
-        """Append one line to the audit. `who`: default this process. `data`: JSON values, no secrets, no content."""
-        new = {"at": time.time(), "who": who or owner_text(), "what": what, "mailbox_id": mailbox_id, "data": data}
+        """Append one line to the audit. `who`: default this process's user. `data`: JSON, no secrets, no content."""
+        new = {"at": time.time(), "who": who or person(), "what": what, "mailbox_id": mailbox_id, "data": data}
         with self._write() as connection:
             connection.execute(event.insert().values(**new))
 
