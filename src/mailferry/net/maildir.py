@@ -46,13 +46,15 @@ _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 class OpenFolder:
     """A folder's directories, held open. `files`: where each message is, by base name: (`cur` or `new`, file name).
 
-    `uids`: uid by base name; `bases` the other way round. Both are as of the last `scan`.
+    `tmp` is open only for writing. `uids`: uid by base name; `bases` the other way round. All are as of
+    the last `scan`.
     """
 
     name: str
     fd: int
     cur: int
     new: int
+    tmp: int = -1
     files: dict[str, tuple[str, str]] = field(default_factory=dict)
     uids: dict[str, int] = field(default_factory=dict)
     bases: dict[int, str] = field(default_factory=dict)
@@ -78,10 +80,10 @@ class OpenFolder:
 
     def close(self) -> None:
         """Give the directories back; may be called twice."""
-        for fd in (self.fd, self.cur, self.new):
+        for fd in (self.fd, self.cur, self.new, self.tmp):
             if fd >= 0:
                 os.close(fd)
-        self.fd = self.cur = self.new = -1
+        self.fd = self.cur = self.new = self.tmp = -1
 
 
 class Tree:
@@ -104,13 +106,13 @@ class Tree:
             self.root = -1
 
     def directories(self) -> list[tuple[Path, str]]:
-        """Each folder's place and directory name (`""` for the root), INBOX first, parents before children."""
+        """Each folder's place and directory name (`wire.ROOT` for the root), INBOX first, parents before children."""
         found: dict[Path, str] = {}
         for entry in sorted(os.listdir(self.root)):
             path = wire.path_of(entry) if entry.startswith(".") else None
             if path is not None and path != INBOX and path not in found and self._is_folder(entry):
                 found[path] = entry
-        return [(INBOX, ""), *((path, found[path]) for path in sorted(found))]
+        return [(INBOX, wire.ROOT), *((path, found[path]) for path in sorted(found))]
 
     def _is_folder(self, entry: str) -> bool:
         try:
@@ -144,20 +146,19 @@ class Tree:
 
     def open(self, name: str) -> OpenFolder:
         """Open and scan a folder; `ItemError` where that is impossible."""
-        label = name or "INBOX"
         if "/" in name or "\0" in name or wire.path_of(name) is None:
-            raise ItemError("not a folder's name", about=label)
+            raise ItemError("not a folder's name", about=name)
         fds: list[int] = []
         try:
-            fds.append(os.open(name or ".", _DIRECTORY, dir_fd=self.root))
+            fds.append(os.open("." if name == wire.ROOT else name, _DIRECTORY, dir_fd=self.root))
             fds.append(os.open("cur", _DIRECTORY, dir_fd=fds[0]))
             fds.append(os.open("new", _DIRECTORY, dir_fd=fds[0]))
-            folder = OpenFolder(name, *fds)
+            folder = OpenFolder(name, fds[0], fds[1], fds[2])
             self.scan(folder)
         except OSError as error:
             for fd in fds:
                 os.close(fd)
-            raise ItemError(f"the folder cannot be opened: {error.strerror}", about=label) from error
+            raise ItemError(f"the folder cannot be opened: {error.strerror}", about=name) from error
         except ItemError:
             for fd in fds:
                 os.close(fd)
@@ -191,7 +192,7 @@ class Tree:
             try:
                 return parse(read_file(folder.fd, name) or b""), stamp
             except ValueError as error:
-                raise ItemError(f"{name} is broken: {error}", about=folder.name or "INBOX") from error
+                raise ItemError(f"{name} is broken: {error}", about=folder.name) from error
         return None, None
 
     def listing(self, folder: OpenFolder) -> list[Listed]:
@@ -287,7 +288,7 @@ class Tree:
                     result.setdefault(folder.uids[base], uidl)
             return result
         except ValueError as error:
-            raise ItemError(f"{POP3_LIST} is broken: {error}", about=name or "INBOX") from error
+            raise ItemError(f"{POP3_LIST} is broken: {error}", about=name) from error
         finally:
             folder.close()
 

@@ -45,10 +45,11 @@ class Reader:
         return self.folder
 
     async def select(self, name: str) -> OpenFolder:
-        return await self.run(lambda: self.open(name))
+        """Open a folder for the calls below."""
+        return await self.run(lambda: self.take(self.tree.open(name)))
 
-    def open(self, name: str) -> OpenFolder:
-        opened = self.tree.open(name)
+    def take(self, opened: OpenFolder) -> OpenFolder:
+        """In the thread: the open folder that the calls below are for."""
         if self.folder:
             self.folder.close()
         self.folder = opened

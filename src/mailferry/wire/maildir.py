@@ -122,12 +122,20 @@ def name_uids(bases: Iterable[str], taken: Iterable[int] = ()) -> dict[str, int]
     return result
 
 
+def name_seconds(uid: int) -> int:
+    """The time that a uid of `name_uids` holds."""
+    return uid >> 29 & 0xFFFFFFFF
+
+
 # Folder names
+
+ROOT = "INBOX"
+"""What stands for the tree's own directory, which is INBOX; no folder's directory is called so."""
 
 
 def path_of(directory: str) -> Path | None:
-    """The place of a folder's directory (`.A.B`), or None if it is not a folder's. `""` is the root: INBOX."""
-    if not directory:
+    """The place of a folder's directory (`.A.B`), or None if it is not a folder's. The root is called `INBOX`."""
+    if directory == ROOT:
         return INBOX
     levels = directory[1:].split(".")
     if directory[0] != "." or not all(levels):
@@ -139,7 +147,7 @@ def directory_of(path: Path, *, utf8: bool) -> str:
     """The directory of a folder; `utf8`: names as Courier 5 keeps them, else modified UTF-7. `ValueError` tells why
     there can be none. Nothing that this returns can lead out of the tree."""
     if path == INBOX:
-        return ""
+        return ROOT
     if path[0].upper() == "INBOX" and (len(path) == 1 or path[0] != "INBOX"):
         raise ValueError("the name collides with INBOX")
     for level in path:
