@@ -7,6 +7,7 @@ Invariant: nothing outside `root` is read or written except the Debian binaries 
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import shutil
@@ -193,7 +194,7 @@ class Dovecot:
         )
         # As another user than root, every service runs as that user and none can chroot.
         internal = "" if os.geteuid() == 0 else f"default_internal_user = {me}\ndefault_login_user = {me}\n"
-        internal += "" if os.geteuid() == 0 else f"default_internal_group = {os.getegid()}\n"
+        internal += "" if os.geteuid() == 0 else f"default_internal_group = {grp.getgrgid(os.getegid()).gr_name}\n"
         chroot = "" if os.geteuid() == 0 else "  chroot =\n"
         not_own = " ".join(f"!{user}" for user in self.passwords)
         return f"""\

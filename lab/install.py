@@ -1,7 +1,7 @@
 """Installs what the lab needs on Debian 12 or Ubuntu 24.04: `python -m lab.install [--bench]`.
 
 Dovecot and PostgreSQL are installed by apt-get, without starting a service. Courier and Cyrus conflict with Dovecot's
-package, so they are only unpacked under `.lab/` in the repository, with the libraries the system lacks.
+package, so they are only unpacked under CACHE (`.lab/` in the repository), with the libraries the system lacks.
 Invariant: instant and without root when all is present; no system server is started by it.
 """
 
@@ -18,7 +18,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-CACHE = Path(__file__).resolve().parent.parent / ".lab"
+
+def _cache() -> Path:
+    """`.lab/` in the repository; for root in a closed directory a place that the servers' own users can reach."""
+    own = Path(__file__).resolve().parent.parent / ".lab"
+    closed = any(not step.stat().st_mode & 0o001 for step in own.parents)
+    return Path("/var/cache/mailferry-lab") if os.geteuid() == 0 and closed else own
+
+
+CACHE = _cache()
 
 _PACKAGES = {
     "dovecot-core": "/usr/sbin/dovecot",
