@@ -1,0 +1,1 @@
+"""The command line: arguments in, `ops` calls, text or JSON out. Decides nothing itself."""

@@ -113,8 +113,8 @@ class Fleet:
         return {
             **self.facts,
             "mailboxes": len(self.jobs),
-            "ended": sum(1 for state in self.states if state.ended is not None),
-            "failed": sum(1 for state in self.states if state.error is not None),
+            "mailboxes_ended": sum(1 for state in self.states if state.ended is not None),
+            "mailboxes_failed": sum(1 for state in self.states if state.error is not None),
             "expected": sum(state.expected for state in self.states),
             "paused": self.paused,
             "counts": counts.as_dict(),

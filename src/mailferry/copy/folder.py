@@ -56,6 +56,8 @@ async def copy_folder(mailbox: MailboxWork, task: FolderTask, lane: Lane) -> Fol
     target_folder = await _target_folder(task, lane)
     row = task.row or await _new_row(mailbox, task, target_folder)
     if not task.pair.source.selectable:
+        ledger = mailbox.engine.ledger
+        await ledger.write(lambda db: db.update_folder(mailbox.lease, row.id, adopted=True))
         return None
     opened = await asyncio.gather(
         lane.source.select(task.pair.source), lane.target.select(target_folder), return_exceptions=True

@@ -15,7 +15,7 @@ def source_of(account: Account, lanes: int) -> Source:
         return ImapSource(account, lanes)
     from mailferry.sources.maildir import MaildirSource
 
-    return MaildirSource(account, lanes)
+    return MaildirSource(account)
 
 
 def target_of(account: Account, lanes: int) -> Target:
@@ -26,7 +26,7 @@ def target_of(account: Account, lanes: int) -> Target:
         return ImapTarget(account, lanes)
     from mailferry.targets.maildir import MaildirTarget
 
-    return MaildirTarget(account, lanes)
+    return MaildirTarget(account)
 
 
 def server_of(account: Account) -> str:

@@ -1,0 +1,224 @@
+"""Options that several commands share, and what they have in common: accounts, passwords, running a fleet."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from mailferry.errors import UserError
+
+if TYPE_CHECKING:
+    from mailferry.config.accounts import Pair
+    from mailferry.copy.fleet import Fleet
+    from mailferry.ops.copying import Limits
+    from mailferry.secret import Secret
+
+F = TypeVar("F", bound=Callable[..., Any])
+SOURCE_VARIABLE = "MAILFERRY_SOURCE_PASSWORD"
+TARGET_VARIABLE = "MAILFERRY_TARGET_PASSWORD"
+SECRETS = "env:NAME, file:PATH, command:COMMAND or keyring:SERVICE/USER"
+
+
+def accounts(command: F) -> F:
+    return click.option(
+        "--accounts",
+        type=click.Path(path_type=Path),
+        metavar="FILE.csv",
+        help="Many mailboxes: source_user,target_user[,source_password,target_password] with a header line.",
+    )(command)
+
+
+def passwords(command: F) -> F:
+    for side, variable in (("target", TARGET_VARIABLE), ("source", SOURCE_VARIABLE)):
+        command = click.option(
+            f"--{side}-password",
+            metavar="REF",
+            help=f"Where the {side}'s password is: {SECRETS}. Default: ${variable}, else it is asked for.",
+        )(command)
+    return command
+
+
+def ledger(command: F) -> F:
+    return click.option(
+        "--ledger",
+        envvar="MAILFERRY_LEDGER",
+        default=_default_ledger,
+        metavar="PLACE",
+        help="The ledger: a file, or postgresql://… (default: ~/.local/state/mailferry/ledger.db).",
+    )(command)
+
+
+def _default_ledger() -> str:
+    from mailferry.ops.copying import default_ledger
+
+    path = default_ledger()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return str(path)
+
+
+def limits(command: F) -> F:
+    for name, text in (
+        ("--workers", "Processes (default: one per core)."),
+        ("--mailboxes", "Mailboxes at once (default: four per core)."),
+    ):
+        command = click.option(name, type=click.IntRange(1), help=text)(command)
+    for name, default, text in (
+        ("--lanes", 2, "Connections per mailbox and side."),
+        ("--connections", 16, "Connections to one server at once, all mailboxes together."),
+    ):
+        command = click.option(name, type=click.IntRange(1), default=default, show_default=True, help=text)(command)
+    return command
+
+
+def as_json(command: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")(command)
+
+
+def make_limits(connections: int, lanes: int, mailboxes: int | None, workers: int | None) -> Limits:
+    from mailferry.ops.copying import Limits
+
+    given = {"mailboxes": mailboxes, "workers": workers}
+    return Limits(
+        connections=connections, lanes=lanes, **{name: value for name, value in given.items() if value is not None}
+    )
+
+
+def overrides(texts: tuple[str, ...]) -> Mapping[str, str]:
+    """`OLD=NEW` options as a mapping."""
+    found: dict[str, str] = {}
+    for text in texts:
+        old, sign, new = text.partition("=")
+        if not (old and sign and new):
+            raise UserError("not of the form OLD=NEW", about=f"--map {text}")
+        found[old] = new
+    return found
+
+
+def pairs(
+    source: str, target: str, accounts: Path | None, source_password: str | None, target_password: str | None
+) -> list[Pair]:
+    """The mailboxes that the arguments name, with their secrets, asked for on the terminal where none is given."""
+    from mailferry.config.accounts import Pair, parse_address, read_pairs
+
+    if accounts is not None:
+        found = read_pairs(accounts, source, target)
+    else:
+        found = [Pair(parse_address(source), parse_address(target))]
+    secrets = {
+        "source": _common(found, "source", source_password, SOURCE_VARIABLE),
+        "target": _common(found, "target", target_password, TARGET_VARIABLE),
+    }
+    return [
+        Pair(_with_secret(pair.source, secrets["source"]), _with_secret(pair.target, secrets["target"]))
+        for pair in found
+    ]
+
+
+def _common(found: list[Pair], side: str, reference: str | None, variable: str) -> Secret | None:
+    """The secret for all accounts of one side that have none of their own."""
+    from mailferry.model.account import ImapAccount, Mechanism
+    from mailferry.secret import Secret
+
+    lacking = [
+        account
+        for pair in found
+        for account in [getattr(pair, side)]
+        if isinstance(account, ImapAccount) and account.secret is None and account.mechanism != Mechanism.EXTERNAL
+    ]
+    if not lacking:
+        return None
+    if reference is not None:
+        return Secret.from_reference(reference)
+    if variable in os.environ:
+        return Secret(os.environ[variable])
+    if not sys.stdin.isatty():
+        raise UserError(
+            "its password is not known",
+            about=lacking[0].key,
+            advice=f"set {variable}, or give --{side}-password {SECRETS}"
+            + (f", or a column {side}_password in the account list" if len(found) > 1 else ""),
+        )
+    whose = lacking[0].key if len(lacking) == 1 else f"{len(lacking)} {side} mailboxes"
+    return Secret(click.prompt(f"Password for {whose}", hide_input=True, err=True))
+
+
+def _with_secret(account: Any, secret: Secret | None) -> Any:
+    from dataclasses import replace
+
+    from mailferry.model.account import ImapAccount
+
+    if isinstance(account, ImapAccount) and account.secret is None and secret is not None:
+        return replace(account, secret=secret)
+    return account
+
+
+def run_fleet(
+    make: Callable[[Callable[[Fleet], None]], Fleet],
+    ledger: str,
+    *,
+    as_json: bool,
+    detach: bool,
+    report: Path | None,
+    started: float,
+) -> int:
+    """Run a fleet with progress, a log file and a result; in the background with `detach`. Returns the exit code."""
+    from mailferry.cli import show
+    from mailferry.ops import background, copying
+
+    log_file = copying.new_log_file(ledger)
+    background.log_to(log_file)
+    if detach:
+        return background.detached(lambda tell: _quietly(make, log_file, report, ledger, tell), log_file)
+    with show.observer(as_json) as observe:
+        fleet = make(observe)
+        fleet.facts["log"] = str(log_file)
+        fleet.run()
+    if fleet.failure is not None and all(state.error == fleet.failure for state in fleet.states):
+        error = fleet.failure
+        click.echo(f"mailferry: {show.error_text(error)}", err=True)
+        return int(error["exit_code"])
+    show.result(fleet, as_json, time.monotonic() - started)
+    if report is not None and fleet.run_id is not None:
+        _write_report(ledger, report, fleet.run_id)
+    return show.exit_code(fleet)
+
+
+def _quietly(
+    make: Callable[[Callable[[Fleet], None]], Fleet],
+    log_file: Path,
+    report: Path | None,
+    ledger: str,
+    tell: Callable[[str], None],
+) -> int:
+    from mailferry.cli import show
+
+    fleet = make(lambda fleet: None)
+    fleet.facts["log"] = str(log_file)
+    fleet.on_run = lambda run_id: tell(
+        f"run {run_id} goes on in the background\n"
+        f"  mailferry status        how far it is\n"
+        f"  mailferry log {run_id} -f     what it says\n"
+        f"  mailferry pause {run_id} / continue {run_id} / stop {run_id}"
+    )
+    fleet.run()
+    if report is not None and fleet.run_id is not None:
+        _write_report(ledger, report, fleet.run_id)
+    return show.exit_code(fleet)
+
+
+def _write_report(ledger: str, directory: Path, run_id: int) -> None:
+    from mailferry.ledger import open_ledger
+    from mailferry.verify.report import write_report
+
+    opened = open_ledger(ledger)
+    try:
+        page = write_report(opened, directory, run_id=run_id)
+    finally:
+        opened.close()
+    click.echo(f"report: {page}", err=True)
