@@ -1,0 +1,62 @@
+# Everything below sets itself up: it needs python3, make and git on Debian 12 or Ubuntu 24.04, nothing else.
+SHELL := /bin/bash
+export UV_PYTHON_DOWNLOADS := never
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+UV := .tools/bin/uv
+RUN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check soak bench fuzz docs clean
+
+help: ## Show what can be made
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+.tools/bin/uv:
+	@python3 -c 'import ensurepip' 2>/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-venv; }
+	python3 -m venv .tools
+	.tools/bin/pip install --quiet --disable-pip-version-check uv
+
+.venv/.ready: .tools/bin/uv pyproject.toml requirements.lock
+	[ -x .venv/bin/python ] || $(UV) venv --quiet --python "$$(command -v /usr/bin/python3 || command -v python3)" .venv
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet --compile-bytecode --requirement requirements.lock
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --editable .
+	touch $@
+
+.lab/.ready: .venv/.ready lab/install.py
+	$(RUN)/python -m lab.install
+	touch $@
+
+demo: .lab/.ready ## Move a few mailboxes between real servers on this machine, and show the report
+	@$(RUN)/python -m lab.demo
+
+test: .lab/.ready ## Run every test that CI runs (real servers, under 20 minutes)
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+	$(RUN)/pytest -n 2 --dist loadgroup
+
+check: .venv/.ready ## Format, lint, types, unit tests (under a minute)
+	$(RUN)/ruff format .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+	$(RUN)/pytest -q tests/unit tests/protocol
+
+soak: .lab/.ready ## Kill copies at hundreds of random moments (long)
+	$(RUN)/python -m tests.soak
+
+bench: .lab/.ready ## Measure against mbsync, doveadm and the raw floor (about half an hour)
+	$(RUN)/python -m lab.install --bench
+	$(RUN)/python -m bench
+
+fuzz: .venv/.ready ## Feed the IMAP parser anything (atheris)
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet 'atheris>=2.3'
+	$(RUN)/python fuzz/fuzz_imap.py -max_total_time=$${SECONDS_TO_RUN:-120}
+
+docs: .lab/.ready ## Generate docs/fidelity.md and the reference pages from real runs
+	$(RUN)/python -m lab.fidelity
+
+lock: .tools/bin/uv ## Choose the newest versions of all dependencies
+	$(UV) pip compile --quiet --universal --no-header --no-emit-index-url --generate-hashes --group dev --all-extras pyproject.toml -o requirements.lock
+
+clean: ## Remove everything that was set up here
+	rm -rf .tools .venv .lab .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
