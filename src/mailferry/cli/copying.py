@@ -21,7 +21,7 @@ from mailferry.cli import options
 @click.option("--folder", "include", multiple=True, metavar="GLOB", help="Only these folders (may be repeated).")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave these folders out (may be repeated).")
 @click.option("--prefix", metavar="FOLDER", help="Put everything below this folder of the target.")
-@click.option("--map", "overrides", multiple=True, metavar="OLD=NEW", help="Bring folder OLD to NEW (may be repeated).")
+@click.option("--map", "overrides", multiple=True, metavar="OLD=NEW", help="Bring folder OLD to NEW (repeatable).")
 @click.option(
     "--deletions",
     type=click.Choice(["keep", "mirror"]),

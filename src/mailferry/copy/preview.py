@@ -1,4 +1,4 @@
-"""What a copy would do to one mailbox, without doing it (`--dry-run`). Writes nothing, neither there nor in the ledger."""
+"""What a copy would do to one mailbox, without doing it (`--dry-run`). Writes nothing, also not in the ledger."""
 
 from __future__ import annotations
 
