@@ -1,6 +1,8 @@
-"""Named points around the ledger's commits where a crash test ends the process. Does nothing in normal use.
+"""Named points around the ledger's commits where a crash test ends the run. Does nothing in normal use.
 
-`MAILFERRY_CRASH_AT=confirm:before:3` kills the process (SIGKILL) when it reaches `confirm:before` for the third time.
+`MAILFERRY_CRASH_AT=confirm:before:3` kills (SIGKILL) the whole process group when one of its processes reaches
+`confirm:before` for its third time: the supervisor would rightly replace a single worker. Start the command in a
+session of its own. Points: `intend`, `confirm`, and `commit` (every commit of a write), each `before` and `after`.
 """
 
 from __future__ import annotations
@@ -25,6 +27,6 @@ def from_environment() -> Callable[[str], None] | None:
         if name == point:
             left -= 1
             if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.killpg(0, signal.SIGKILL)
 
     return crash

@@ -65,7 +65,8 @@ _BINDING_LOCK = 0x6D66_6C68  # PostgreSQL advisory lock: one process binds mailb
 class Ledger:
     """An open ledger. `name` is its place for people, without secrets.
 
-    `hook` is called around commits with `intend:before`, `intend:after`, `confirm:before`, `confirm:after`.
+    `hook` is called around commits of writes with `commit:before` and `commit:after`, of those that intend or confirm
+    messages also with `intend:before` and so on.
     """
 
     hook: ClassVar[Callable[[str], None] | None] = hooks.from_environment()
@@ -106,6 +107,8 @@ class Ledger:
                 if self._sqlite:
                     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
                 self._open, self._writing = connection, writing
+                if writing:
+                    self._points.append("commit")
                 yield connection
                 self._reach("before")
             self._reach("after")
