@@ -72,7 +72,8 @@ def copy_command(
     """Copy the mailbox SOURCE to TARGET, or bring an earlier copy in step.
 
     Run it as often as you like: what is done is not done again, what was interrupted continues. Addresses:
-    imaps://user@host[:port], imap://user@host (STARTTLS), maildir:PATH. With --accounts FILE.csv, SOURCE and TARGET hold
+    imaps://user@host[:port], imap://user@host (STARTTLS), maildir:PATH. With --accounts FILE.csv, SOURCE and TARGET
+    hold
     {user} or no user at all.
     """
     from mailferry.copy.policy import Accept, CopyPolicy

@@ -135,13 +135,25 @@ def result(fleet: Fleet, as_json: bool, seconds: float) -> None:
         name = fleet.jobs[number].name
         if state.error is not None:
             click.echo(f"{name}: {error_text(state.error)}", err=True)
+        elif state.score is not None and state.score != "Perfect":
+            click.echo(f"{name}: {state.score}; see `mailferry report`", err=True)
         elif state.counts.failed or state.counts.different or state.counts.broken or state.counts.stops:
             click.echo(f"{name}: {_remarks(state)}", err=True)
+    score = worst_score(fleet)
     click.echo(
         f"{len(fleet.jobs)} mailboxes, {counts.listed} listed, {counts.copied} copied, {counts.there} already there, "
         f"{counts.excluded} excluded, {counts.failed} failed; "
-        f"{size_text(counts.bytes)} in {time_text(seconds)} (run {fleet.run_id})"
+        + (f"score {score}; " if score else f"{size_text(counts.bytes)} copied; ")
+        + f"{time_text(seconds)} (run {fleet.run_id})"
     )
+
+
+def worst_score(fleet: Fleet) -> str | None:
+    """The score of the whole run, None where nothing was verified."""
+    from mailferry.verify.score import Score
+
+    scores = [Score.of(state.score) for state in fleet.states if state.score is not None]
+    return max(scores).word if scores else None
 
 
 def _remarks(state: JobState) -> str:
@@ -169,7 +181,12 @@ def document(fleet: Fleet, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "counts": counts.as_dict(),
         "mailboxes": [
-            {"source": fleet.jobs[number].name, "counts": state.counts.as_dict(), "error": state.error}
+            {
+                "source": fleet.jobs[number].name,
+                "counts": state.counts.as_dict(),
+                "score": state.score,
+                "error": state.error,
+            }
             for number, state in enumerate(fleet.states)
         ],
     }
@@ -185,4 +202,4 @@ def exit_code(fleet: Fleet) -> int:
     counts, _ = _sum(fleet)
     if counts.stops:
         return 65
-    return 1 if counts.failed or counts.broken else 0
+    return 1 if counts.failed or counts.broken or worst_score(fleet) in ("Investigate", "Poor") else 0

@@ -40,7 +40,7 @@ class Job:
 
 @dataclass(slots=True)
 class JobState:
-    """How one job stands. `error` as `worker.error_as_dict` gives it."""
+    """How one job stands. `error` as `worker.error_as_dict` gives it; `score` where it was verified."""
 
     counts: Counts = field(default_factory=Counts)
     expected: int = 0
@@ -48,6 +48,7 @@ class JobState:
     ended: float | None = None
     error: dict[str, Any] | None = None
     deaths: int = 0
+    score: str | None = None
 
 
 @dataclass(slots=True)
@@ -189,6 +190,8 @@ class Fleet:
         elif kind == "progress":
             state = self.states[what["job"]]
             state.counts, state.expected = Counts(**what["counts"]), what["expected"]
+        elif kind == "score":
+            self.states[what["job"]].score = what["score"]
         elif kind == "control":
             self._obey(what["control"])
         elif kind == "unusable":

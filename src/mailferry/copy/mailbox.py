@@ -55,40 +55,18 @@ async def copy_mailbox(
     pass_id = await ledger.write(lambda db: db.begin_pass(lease, "copy", run_id))
     work = MailboxWork(engine, lease, pass_id, Suspects())
     outcome = "stopped"
-    renewing = asyncio.ensure_future(_renew(work, asyncio.current_task()))
     try:
         await _attempts(work, source, target, progress)
         outcome = "done"
-    except asyncio.CancelledError:
-        if work.fenced is not None:
-            raise work.fenced from None
-        raise
     except MailferryError as error:
         outcome = f"{type(error).__name__}: {error.message}"
         raise
     finally:
-        renewing.cancel()
         counts = work.total()
         progress(counts, work.expected)
         with contextlib.suppress(Fenced):
             await ledger.write(lambda db: db.end_pass(lease, pass_id, outcome, counts.as_dict(), counts.bytes))
     return counts
-
-
-async def _renew(work: MailboxWork, task: asyncio.Task[object] | None) -> None:
-    """Keep the lease; when it was taken over, end the pass at once."""
-    ledger = work.engine.ledger
-    while True:
-        await asyncio.sleep(work.lease.ttl / 3)
-        try:
-            await ledger.write(lambda db: db.renew(work.lease))
-        except Fenced as error:
-            work.fenced = error
-            if task is not None:
-                task.cancel()
-            return
-        except Temporary as error:
-            log.warning("lease not renewed: %s", error.message)
 
 
 async def _attempts(work: MailboxWork, source: Source, target: Target, progress: Progress) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from mailferry.copy.policy import CopyPolicy
 from mailferry.copy.progress import Counts
 from mailferry.copy.tasks import Budget
-from mailferry.errors import Fenced
 from mailferry.ledger.rows import FolderRow, Intent, Kind, Lease
 from mailferry.ledger.writer import LedgerThread
 from mailferry.model.folder import Folder, Selected
@@ -68,7 +67,6 @@ class MailboxWork:
     pass_id: int
     suspects: Suspects
     careful: bool = False
-    fenced: Fenced | None = None
     expected: int = 0
     counts: dict[int, Counts] = field(default_factory=dict)
     """By folder id; an attempt that follows another replaces them."""

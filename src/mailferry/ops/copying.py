@@ -1,4 +1,7 @@
-"""Copy mailboxes: the use case behind `mailferry copy`. Shows nothing; the caller observes the fleet."""
+"""Copy and verify mailboxes: the use cases behind `mailferry copy` and `mailferry verify`, as fleets.
+
+Shows nothing; the caller runs the fleet and observes it.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,15 @@ from pathlib import Path
 
 from mailferry.config.accounts import Pair
 from mailferry.copy.fleet import Caps, Fleet, Job
+from mailferry.copy.lease import leased
 from mailferry.copy.mailbox import copy_mailbox
 from mailferry.copy.policy import CopyPolicy
 from mailferry.copy.progress import Counts
 from mailferry.copy.worker import Task, Worker
 from mailferry.errors import UserError
-from mailferry.ledger.owner import owner_text
 from mailferry.ops.stores import server_of, source_of, target_of
+from mailferry.verify.mailbox import Verifying, verify_mailbox
+from mailferry.verify.reading import Content
 
 log = logging.getLogger("mailferry.ops")
 
@@ -59,10 +64,7 @@ def copy_fleet(
 
     async def copy_one(worker: Worker, number: int, run_id: int | None) -> Counts:
         pair = pairs[number]
-        ledger = worker.engine.ledger
-        mailbox = await ledger.write(lambda db: db.mailbox(pair.source.key, pair.target.key))
-        lease = await ledger.write(lambda db: db.acquire(mailbox.id, owner_text(), policy.lease_seconds))
-        try:
+        async with leased(worker.engine.ledger, pair.source.key, pair.target.key, policy.lease_seconds) as lease:
             return await copy_mailbox(
                 worker.engine,
                 source_of(pair.source, limits.lanes),
@@ -71,10 +73,51 @@ def copy_fleet(
                 run_id=run_id,
                 progress=worker.progress(number),
             )
-        finally:
-            await ledger.write(lambda db: db.release(lease))
 
     return _fleet(pairs, ledger, policy, limits, argv, observe, copy_one)
+
+
+def verify_fleet(
+    pairs: Sequence[Pair],
+    ledger: str,
+    limits: Limits,
+    argv: Sequence[str],
+    observe: Callable[[Fleet], None],
+    content: Content,
+    share: float,
+) -> Fleet:
+    """The fleet that compares these mailboxes with their sources; the scores are in the ledger afterwards."""
+    policy = CopyPolicy()
+
+    async def verify_one(worker: Worker, number: int, run_id: int | None) -> Counts:
+        pair, progress = pairs[number], worker.progress(number)
+        ledger = worker.engine.ledger
+
+        def tell(state: Verifying) -> None:
+            progress(Counts(listed=state.of_messages, there=state.messages, bytes=state.bytes), state.of_messages)
+
+        async with leased(ledger, pair.source.key, pair.target.key, policy.lease_seconds) as lease:
+            done = await verify_mailbox(
+                ledger,
+                source_of(pair.source, limits.lanes),
+                target_of(pair.target, limits.lanes),
+                lease.mailbox_id,
+                content=content,
+                share=share,
+                progress=tell,
+            )
+        worker.say(kind="score", job=number, score=done.score.word)
+        counts = done.counts
+        return Counts(
+            folders=len(done.folders),
+            listed=counts.listed,
+            copied=counts.copied,
+            there=counts.there,
+            excluded=counts.excluded,
+            failed=counts.failed,
+        )
+
+    return _fleet(pairs, ledger, policy, limits, argv, observe, verify_one)
 
 
 def _fleet(
