@@ -244,13 +244,15 @@ def _write_lf(fd: int, body: Body, size: int) -> tuple[int, int] | None:
             cut = len(data.rstrip(b"\r"))
             held, data = data[cut:], data[:cut]
         lf = data.replace(b"\r", b"")
-        if lf.replace(b"\n", b"\r\n") != data:  # not all line ends are CRLF, or there are bare CRs
+        crlf = lf.replace(b"\n", b"\r\n")
+        if crlf != data:  # not all line ends are CRLF, or there are bare CRs
             if b"\r\r\n" in data:
                 return None
             lf = data.replace(b"\r\n", b"\n")
+            crlf = lf.replace(b"\n", b"\r\n")
         write_all(fd, lf)
         stored += len(lf)
-        virtual += len(lf) + lf.count(b"\n")
+        virtual += len(crlf)
     if seen != size:
         raise LocalProtocolError(f"a body of {size} bytes gave {seen}")
     return stored, virtual

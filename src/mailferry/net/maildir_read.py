@@ -31,6 +31,7 @@ class Reader:
         self.tree = tree
         self.folder: OpenFolder | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="maildir")
+        self._closed = False
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do blocking work in the session's thread, after all that was asked before."""
@@ -107,9 +108,11 @@ class Reader:
         return await self.run(lambda: self.tree.acl(folder.name))
 
     async def close(self) -> None:
-        """Ends the thread when what it was asked for is done."""
-        self._thread.submit(self._close)
-        self._thread.shutdown(wait=False)
+        """Ends the thread when what it was asked for is done; may be called twice."""
+        if not self._closed:
+            self._closed = True
+            await self.run(self._close)
+            self._thread.shutdown(wait=False)
 
     def _close(self) -> None:
         if self.folder:

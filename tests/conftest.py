@@ -1,4 +1,4 @@
-"""Real servers for the integration tests: each is started by the first test that asks for it, and stopped at the end.
+"""Real servers for tests that need them: each is started by the first test that asks for it, and stopped at the end.
 
 One of each per pytest process (per worker under xdist). Tests share them, so each test takes users of its own from
 `new_user`. A test that stops, fills or breaks a server makes an instance for itself.

@@ -1,0 +1,133 @@
+"""The stores that each contract test runs on, one fixture each for sources and targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path as FilePath
+
+import pytest
+
+from mailferry.model.account import MaildirFlavour
+from mailferry.model.folder import Path
+from mailferry.model.message import Reason
+from mailferry.net.memory import MemoryOptions, MemoryStore
+from mailferry.sources.imap import ImapSource
+from mailferry.sources.maildir import MaildirSource
+from mailferry.sources.memory import MemorySource
+from mailferry.targets.failing import FailingTarget
+from mailferry.targets.imap import ImapTarget
+from mailferry.targets.maildir import MaildirTarget
+from mailferry.targets.memory import MemoryTarget
+from tests.contract import stores
+from tests.contract.stores import Sample, SourceCase, TargetCase
+
+Fill = Callable[[dict[Path, list[Sample]]], SourceCase]
+
+SOURCES = (
+    "memory",
+    "maildir-dovecot",
+    "maildir-courier",
+    "maildir-qmail",
+    "imap-dovecot-open",
+    "imap-dovecot-exchange",
+    "imap-courier",
+    "imap-cyrus",
+)
+TARGETS = (
+    "memory",
+    "memory-plain",
+    "memory-keeps",
+    "failing",
+    *(name for name in SOURCES if name != "memory"),
+)
+
+
+@pytest.fixture(params=SOURCES)
+def source(request: pytest.FixtureRequest, new_user: Callable[[], str], tmp_path: FilePath) -> Fill:
+    """Call it with folders and their samples to get the source that holds them."""
+    kind: str = request.param
+    user = new_user()
+
+    def server(name: str) -> int:
+        port: int = request.getfixturevalue(name).port
+        return port
+
+    def fill(folders: dict[Path, list[Sample]]) -> SourceCase:
+        match kind:
+            case "memory":
+                store = MemoryStore(user)
+                for path, samples in folders.items():
+                    store.add_folder(path).subscribed = True
+                    for s in samples:
+                        store.add(path, s.data, flags=s.flags, keywords=s.keywords, date=s.date)
+                return SourceCase(MemorySource(store))
+            case "maildir-qmail":
+                stores.fill_maildir(tmp_path / "Maildir", folders)
+                account = stores.maildir(tmp_path / "Maildir", MaildirFlavour.QMAIL)
+                return SourceCase(MaildirSource(account), keywords=False, tree=tmp_path / "Maildir")
+            case "maildir-dovecot":
+                stores.fill_imap(server("dovecot_open"), user, folders, separator=".")
+                tree = request.getfixturevalue("dovecot_open").maildir(user)
+                return SourceCase(MaildirSource(stores.maildir(tree, MaildirFlavour.DOVECOT)), tree=tree)
+            case "maildir-courier":
+                stores.fill_imap(server("courier"), user, folders, separator=".", prefix="INBOX.")
+                tree = request.getfixturevalue("courier").maildir(user)
+                return SourceCase(MaildirSource(stores.maildir(tree, MaildirFlavour.COURIER)), tree=tree)
+            case "imap-courier" | "imap-cyrus":
+                port = server(kind.removeprefix("imap-"))
+                stores.fill_imap(port, user, folders, separator=".", prefix="INBOX.")
+                return SourceCase(ImapSource(stores.imap_account(port, user)))
+            case "imap-dovecot-open":
+                stores.fill_imap(server("dovecot_open"), user, folders, separator=".")
+                return SourceCase(ImapSource(stores.imap_account(server("dovecot_open"), user)))
+            case _:
+                stores.fill_imap(server("dovecot_exchange"), user, folders, separator="/")
+                return SourceCase(ImapSource(stores.imap_account(server("dovecot_exchange"), user)))
+
+    return fill
+
+
+@pytest.fixture(params=TARGETS)
+def target(request: pytest.FixtureRequest, new_user: Callable[[], str], tmp_path: FilePath) -> TargetCase:
+    """An empty target."""
+    kind: str = request.param
+    user = new_user()
+
+    def refuse(data: bytes) -> tuple[Reason, str] | None:
+        return (Reason.NUL, "no NUL bytes here") if b"\0" in data else None
+
+    options = {
+        "memory": MemoryOptions(),
+        "memory-plain": MemoryOptions(modseq=False, acl=False, metadata=False, refuse=refuse),
+        "memory-keeps": MemoryOptions(keeps_uids=True),
+        "failing": MemoryOptions(),
+    }
+    flavours = {f"maildir-{flavour.value}": flavour for flavour in MaildirFlavour}
+    if kind in options:
+        store = MemoryStore(user, options[kind])
+        target = MemoryTarget(store)
+        return TargetCase(
+            FailingTarget(target) if kind == "failing" else target,
+            keeps_uids=kind == "memory-keeps",
+            acl=kind != "memory-plain",
+            metadata=kind != "memory-plain",
+            refuses=b"Subject: x\r\n\r\n\0\r\n" if kind == "memory-plain" else None,
+            in_memory=True,
+        )
+    if kind in flavours:
+        return TargetCase(
+            MaildirTarget(stores.maildir(tmp_path / "Maildir", flavours[kind])),
+            keeps_uids=kind != "maildir-qmail",
+            keywords=kind != "maildir-qmail",
+            acl=kind == "maildir-dovecot",
+        )
+    server = kind.removeprefix("imap-").replace("-", "_")
+    port: int = request.getfixturevalue(server).port
+    return TargetCase(
+        ImapTarget(stores.imap_account(port, user)),
+        acl=server in ("dovecot_open", "courier", "cyrus"),
+        metadata=server in ("dovecot_open", "cyrus"),
+        refuses=b"Subject: x\r\n\r\n\0\r\n" if server == "cyrus" else None,
+        nul=False,
+        changes=frozenset(),
+    )
