@@ -39,6 +39,11 @@ from mailferry.cli import options
     help="Answer to a safety stop, after you looked (may be repeated).",
 )
 @click.option("--patience", type=click.IntRange(1), default=6, show_default=True, help="Attempts without progress.")
+@click.option(
+    "--backup-of",
+    metavar="ADDRESS",
+    help="SOURCE is a backup of ADDRESS (a Maildir tree, a restored server): later copies from ADDRESS continue it.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be done; write nothing anywhere.")
 @click.option("--detach", is_flag=True, help="Go on in the background; see `mailferry status` and `mailferry log`.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Write the report there at the end.")
@@ -64,6 +69,7 @@ def copy_command(
     repair: bool,
     accept: tuple[str, ...],
     patience: int,
+    backup_of: str | None,
     dry_run: bool,
     detach: bool,
     report: Path | None,
@@ -71,10 +77,11 @@ def copy_command(
 ) -> int:
     """Copy the mailbox SOURCE to TARGET, or bring an earlier copy in step.
 
-    Run it as often as you like: what is done is not done again, what was interrupted continues. Addresses:
-    imaps://user@host[:port], imap://user@host (STARTTLS), maildir:PATH. With --accounts FILE.csv, SOURCE and TARGET
-    hold
-    {user} or no user at all.
+    Run it as often as you like: what is done is not done again, what was interrupted continues.
+
+    \b
+    Addresses: imaps://user@host[:port], imap://user@host (STARTTLS), maildir:PATH
+    With --accounts FILE.csv, SOURCE and TARGET hold {user} or no user at all.
     """
     from mailferry.copy.policy import Accept, CopyPolicy
     from mailferry.ops import copying
@@ -95,7 +102,7 @@ def copy_command(
         accept=frozenset(Accept(one) for one in accept),
         patience=patience,
     )
-    pairs = options.pairs(source, target, accounts, source_password, target_password)
+    pairs = options.pairs(source, target, accounts, source_password, target_password, backup_of)
     limits = options.make_limits(connections, lanes, mailboxes, workers)
     if dry_run:
         from mailferry.cli import preview

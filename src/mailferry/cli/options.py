@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -101,21 +102,31 @@ def overrides(texts: tuple[str, ...]) -> Mapping[str, str]:
 
 
 def pairs(
-    source: str, target: str, accounts: Path | None, source_password: str | None, target_password: str | None
+    source: str,
+    target: str,
+    accounts: Path | None,
+    source_password: str | None,
+    target_password: str | None,
+    backup_of: str | None = None,
 ) -> list[Pair]:
     """The mailboxes that the arguments name, with their secrets, asked for on the terminal where none is given."""
     from mailferry.config.accounts import Pair, parse_address, read_pairs
 
     if accounts is not None:
-        found = read_pairs(accounts, source, target)
+        found = read_pairs(accounts, source, target, backup_of)
     else:
-        found = [Pair(parse_address(source), parse_address(target))]
+        stands_for = parse_address(backup_of).key if backup_of else None
+        found = [Pair(parse_address(source), parse_address(target), stands_for)]
     secrets = {
         "source": _common(found, "source", source_password, SOURCE_VARIABLE),
         "target": _common(found, "target", target_password, TARGET_VARIABLE),
     }
     return [
-        Pair(_with_secret(pair.source, secrets["source"]), _with_secret(pair.target, secrets["target"]))
+        replace(
+            pair,
+            source=_with_secret(pair.source, secrets["source"]),
+            target=_with_secret(pair.target, secrets["target"]),
+        )
         for pair in found
     ]
 
@@ -149,8 +160,6 @@ def _common(found: list[Pair], side: str, reference: str | None, variable: str) 
 
 
 def _with_secret(account: Any, secret: Secret | None) -> Any:
-    from dataclasses import replace
-
     from mailferry.model.account import ImapAccount
 
     if isinstance(account, ImapAccount) and account.secret is None and secret is not None:

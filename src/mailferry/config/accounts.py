@@ -37,6 +37,12 @@ class Pair:
 
     source: Account
     target: Account
+    stands_for: str | None = None
+    """The key of the live mailbox that `source` is a backup of: the ledger then knows it under that name."""
+
+    @property
+    def source_key(self) -> str:
+        return self.stands_for or self.source.key
 
 
 def parse_address(text: str, *, user: str | None = None, secret: Secret | None = None) -> Account:
@@ -157,11 +163,12 @@ def _shown(text: str) -> str:
     return re.sub(r"(://[^:@/]*):[^@]*@", r"\1:***@", text)
 
 
-def read_pairs(file: Path, source: str, target: str) -> list[Pair]:
+def read_pairs(file: Path, source: str, target: str, backup_of: str | None = None) -> list[Pair]:
     """The mailboxes of an account list: CSV with a header line naming at least `source_user`.
 
     Columns: `source_user`, `target_user` (default: the same), `source_password`, `target_password` (references such as
-    `env:NAME`, `file:PATH`). `source` and `target` are addresses that hold `{user}` or lack a user. Comma or
+    `env:NAME`, `file:PATH`). `source` and `target` are addresses that hold `{user}` or lack a user; `backup_of`
+    likewise, where `source` is a backup of it. Comma or
     semicolon, UTF-8 with or without a byte order mark. UserError names file and line.
     """
     try:
@@ -195,6 +202,7 @@ def read_pairs(file: Path, source: str, target: str) -> list[Pair]:
                     user=(row.get("target_user") or "").strip() or user,
                     secret=_secret(row.get("target_password")),
                 ),
+                parse_address(backup_of, user=user).key if backup_of else None,
             )
         except MailferryError as error:
             raise UserError(error.message, about=f"{line}: {error.about}", advice=error.advice) from error

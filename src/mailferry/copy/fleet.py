@@ -25,6 +25,8 @@ from mailferry.copy.progress import Counts
 from mailferry.copy.worker import Task, run_worker
 
 HEARTBEAT_SECONDS = 1.0
+MORE_WORKERS_AFTER = 0.5
+"""Seconds that the first worker works alone: a run that is over by then is not worth another interpreter."""
 LIVES = 2
 """How often a mailbox may outlive the worker that was bringing it."""
 
@@ -98,8 +100,7 @@ class Fleet:
         self._waiting = deque(range(len(self.jobs)))
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            for _ in range(min(self.caps.workers, len(self.jobs))):
-                self._fork()
+            self._fork()
             self._loop()
         finally:
             for number, handler in before.items():
@@ -154,16 +155,24 @@ class Fleet:
         self._selector.register(ours, selectors.EVENT_READ, child)
 
     def _loop(self) -> None:
-        beat = time.monotonic()
+        began = beat = time.monotonic()
         while any(state.ended is None for state in self.states) and not self.stopping:
             for key, _ in self._selector.select(0.2):
                 self._receive(key.data)
+            if time.monotonic() - began >= MORE_WORKERS_AFTER and self.run_id is not None:
+                self._fork_more()
             self._hand_out()
             self.observe(self)
             if time.monotonic() - beat >= HEARTBEAT_SECONDS:
                 beat = time.monotonic()
                 if self._children:
                     self._tell(self._children[0], kind="heartbeat", summary=self.summary())
+
+    def _fork_more(self) -> None:
+        """As many workers as the caps allow and the waiting jobs keep busy."""
+        missing = min(self.caps.workers - len(self._children), len(self._waiting))
+        for _ in range(missing):
+            self._fork()
 
     def _receive(self, child: _Child) -> None:
         data = child.channel.recv(1 << 16)
@@ -249,8 +258,9 @@ class Fleet:
         if self.run_id is None or self.paused:
             return
         for _ in range(len(self._waiting)):
-            ready = [child for child in self._children if child.ready]
-            if not ready or sum(len(child.jobs) for child in ready) >= self.caps.mailboxes:
+            share = -(-self.caps.mailboxes // self.caps.workers)
+            ready = [child for child in self._children if child.ready and len(child.jobs) < share]
+            if not ready or sum(len(child.jobs) for child in self._children) >= self.caps.mailboxes:
                 return
             job = self._waiting.popleft()
             wanted = self.jobs[job]

@@ -64,7 +64,7 @@ def copy_fleet(
 
     async def copy_one(worker: Worker, number: int, run_id: int | None) -> Counts:
         pair = pairs[number]
-        async with leased(worker.engine.ledger, pair.source.key, pair.target.key, policy.lease_seconds) as lease:
+        async with leased(worker.engine.ledger, pair.source_key, pair.target.key, policy.lease_seconds) as lease:
             return await copy_mailbox(
                 worker.engine,
                 source_of(pair.source, limits.lanes),
@@ -96,7 +96,7 @@ def verify_fleet(
         def tell(state: Verifying) -> None:
             progress(Counts(listed=state.of_messages, there=state.messages, bytes=state.bytes), state.of_messages)
 
-        async with leased(ledger, pair.source.key, pair.target.key, policy.lease_seconds) as lease:
+        async with leased(ledger, pair.source_key, pair.target.key, policy.lease_seconds) as lease:
             done = await verify_mailbox(
                 ledger,
                 source_of(pair.source, limits.lanes),
@@ -133,7 +133,7 @@ def _fleet(
         if pair.source.key == pair.target.key:
             raise UserError("source and target are the same account", about=pair.source.key)
     jobs = [
-        Job(pair.source.key, tuple({server_of(pair.source), server_of(pair.target)} - {""}), limits.lanes)
+        Job(pair.source_key, tuple({server_of(pair.source), server_of(pair.target)} - {""}), limits.lanes)
         for pair in pairs
     ]
     return Fleet(
