@@ -115,7 +115,7 @@ class Sides:
 
     `read`: by target uid; `asked`: the target uids that were to be read. `source_digests`: of messages that have no
     recorded digest, where they were fetched again, by source uid. `source_dates`: with their zones, where the target
-    keeps zones. `failures`: the open ones of this folder. `target_marks_uses`: it shows special uses at all.
+    keeps zones. `source_heads`: date and size of messages that the ledger does not know, by source uid. `failures`: the open ones of this folder. `target_marks_uses`: it shows special uses at all.
     """
 
     row: FolderRow
@@ -130,6 +130,7 @@ class Sides:
     asked: frozenset[int] = frozenset()
     source_digests: Mapping[int, bytes] = field(default_factory=dict)
     source_dates: Mapping[int, Date] = field(default_factory=dict)
+    source_heads: Mapping[int, Read] = field(default_factory=dict)
     target_marks_uses: bool = True
 
 
@@ -218,6 +219,8 @@ class _Comparing:
         read = self.sides.read.get(target_uid) if target_uid is not None else None
         date = row.internal_date if row else None
         size = row.size if row else None
+        if read is None and row is None and uid is not None:
+            read = self.sides.source_heads.get(uid)
         if read is not None:
             date = read.date.epoch if date is None and read.date is not None else date
             size = read.size if size is None else size
@@ -266,8 +269,8 @@ class _Comparing:
         there = self.there.get(uid) if uid is not None else None
         if there is None:
             self.counts.missing += 1
-            what = "brought" if row.state == State.COPIED else "found"
-            text = f"It was {what} in the target, which does not show it any more."
+            what = "It was brought to" if row.state == State.COPIED else "It was found in"
+            text = f"{what} the target, which does not show it any more."
             if row.target_uid is None:
                 text = "The target did not say where it stored it, and shows no message with the same bytes."
             self.note(Difference.MISSING, text, row, target_uid=row.target_uid)

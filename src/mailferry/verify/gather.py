@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mailferry.ledger.rows import Failure, FolderRow, Kind, Mailbox, Pass, Run, Verification
+from mailferry.model.folder import INBOX, Path
 from mailferry.model.state import State
 
 if TYPE_CHECKING:
@@ -64,10 +65,14 @@ def _mailbox(ledger: Ledger, mailbox: Mailbox, passes: Sequence[Pass], of_run: b
         "bytes": sum(one.bytes for one in passes),
         "seconds": sum(one.ended - one.started for one in passes if one.ended is not None),
         "passes": [_pass(one) for one in passes],
-        "folders": [_folder(row, states.get(row.id, {}), compared.get(row.id)) for row in rows],
+        "folders": [_folder(row, states.get(row.id, {}), compared.get(row.id)) for row in sorted(rows, key=_place)],
         "failures": _failures(ledger, failures, paths),
         "findings": _findings(verified, compared, paths),
     }
+
+
+def _place(row: FolderRow) -> tuple[bool, Path]:
+    return row.source_path != INBOX, row.source_path
 
 
 def adds_up(numbers: Mapping[str, int]) -> bool:
@@ -88,17 +93,17 @@ def _latest(verifications: Sequence[Verification]) -> tuple[Verification | None,
 
 
 def _of_run(last: Pass | None) -> dict[str, int]:
-    return {name: last.counts.get(name, 0) if last else 0 for name in NUMBERS} | {"since": 0}
+    return {name: last.counts.get(name, 0) if last else 0 for name in NUMBERS} | {"since": 0, "missing": 0}
 
 
 def _numbers(
     last: Pass | None, states: Mapping[int, Mapping[State, int]], verified: Verification | None
 ) -> dict[str, int]:
-    """The five numbers and `since`. From the verification where there is one; else from the last pass, whose "already
+    """The five numbers, `since` and `missing`. From the verification where there is one; else from the last pass, whose "already
     there" is told apart into what an earlier pass copied and what was there before, where the ledger's rows agree."""
     if verified is not None:
         counts = verified.result["counts"]
-        return {name: counts[name] for name in (*NUMBERS, "since")}
+        return {name: counts[name] for name in (*NUMBERS, "since", "missing")}
     numbers = _of_run(last)
     total: Counter[State] = Counter()
     for one in states.values():

@@ -262,6 +262,7 @@ async def _verify_folder(work: _Work, task: _Task, lane: Sessions) -> Comparison
             asked=frozenset(reading.asked),
             source_digests=reading.source_digests,
             source_dates=reading.source_dates,
+            source_heads=reading.source_heads,
             target_marks_uses=work.target_marks_uses,
         )
     )

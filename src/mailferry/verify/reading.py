@@ -17,6 +17,10 @@ from mailferry.sources.base import SourceSession
 from mailferry.verify.compare import Read, keeps_zones, unclaimed, unplaced
 
 
+STRANGERS = 500
+"""Messages that the ledger does not know are looked at for date and size up to so many per folder."""
+
+
 class Content(Enum):
     """How much of the content is compared by digest."""
 
@@ -56,6 +60,7 @@ class Reading:
     asked: set[int] = field(default_factory=set)
     source_digests: dict[int, bytes] = field(default_factory=dict)
     source_dates: dict[int, Date] = field(default_factory=dict)
+    source_heads: dict[int, Read] = field(default_factory=dict)
 
     async def read(self) -> None:
         listed = {item.uid for item in self.source}
@@ -76,6 +81,14 @@ class Reading:
         if keeps_zones(read.date for read in self.found.values() if read.date is not None):
             async for one in self.sides.source.headers([held[uid].source_uid for uid in ours]):
                 self.source_dates[one.uid] = one.internal_date
+
+        known = {row.source_uid for row in self.rows}
+        await self._strangers([item.uid for item in self.source if item.uid not in known][:STRANGERS])
+
+    async def _strangers(self, uids: Sequence[int]) -> None:
+        if uids:
+            async for one in self.sides.source.headers(uids):
+                self.source_heads[one.uid] = Read(one.internal_date, one.size)
 
     def _bodies(self, ours: Sequence[int]) -> set[int]:
         if self.content is Content.FULL:

@@ -106,13 +106,14 @@ class Total:
 
     @property
     def score(self) -> str | None:
-        """The worst; None where any mailbox is not verified, or there is none."""
-        if self.scores[None] or not self.mailboxes:
+        """The worst that was found; None where nothing bad was, and any mailbox is not verified."""
+        worst = max((Score.of(word) for word in self.scores if word is not None), default=None)
+        if worst is None or (worst < Score.INVESTIGATE and self.scores[None]):
             return None
-        return max(Score.of(word) for word in self.scores if word is not None).word
+        return worst.word
 
     def as_dict(self) -> dict[str, Any]:
-        numbers = {name: self.numbers[name] for name in (*NUMBERS, "since")}
+        numbers = {name: self.numbers[name] for name in (*NUMBERS, "since", "missing")}
         return {
             "mailboxes": self.mailboxes,
             "numbers": numbers,
@@ -197,7 +198,7 @@ class _Writing:
             information=[group for group in groups if group.score == Score.PERFECT.word],
             most=max((one["listed"] for one in mailbox["folders"]), default=0),
         )
-        why = [f"{_count(group.number)} × {group.words.title.lower()}" for group in (*effects, *came_not)]
+        why = [f"{_count(group.number)} × {group.words.title}" for group in (*effects, *came_not)]
         return Line(
             file,
             mailbox["source"],
@@ -208,7 +209,7 @@ class _Writing:
             mailbox["bytes"],
             mailbox["seconds"],
             len(mailbox["passes"]),
-            ", ".join(why[:3]),
+            "; ".join(why[:3]),
         )
 
     def _index(self, total: Total, lines: list[Line]) -> Path:
