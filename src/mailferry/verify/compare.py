@@ -115,7 +115,8 @@ class Sides:
 
     `read`: by target uid; `asked`: the target uids that were to be read. `source_digests`: of messages that have no
     recorded digest, where they were fetched again, by source uid. `source_dates`: with their zones, where the target
-    keeps zones. `source_heads`: date and size of messages that the ledger does not know, by source uid. `failures`: the open ones of this folder. `target_marks_uses`: it shows special uses at all.
+    keeps zones. `source_heads`: date and size of messages that the ledger does not know, by source uid. `failures`: the
+    open ones of this folder. `target_marks_uses`: it shows special uses at all.
     """
 
     row: FolderRow

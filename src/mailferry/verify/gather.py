@@ -99,8 +99,8 @@ def _of_run(last: Pass | None) -> dict[str, int]:
 def _numbers(
     last: Pass | None, states: Mapping[int, Mapping[State, int]], verified: Verification | None
 ) -> dict[str, int]:
-    """The five numbers, `since` and `missing`. From the verification where there is one; else from the last pass, whose "already
-    there" is told apart into what an earlier pass copied and what was there before, where the ledger's rows agree."""
+    """The five numbers, `since` and `missing`. From the verification where there is one; else from the last pass, whose
+    "already there" is told apart, where the ledger's rows agree: copied by an earlier pass, or there before."""
     if verified is not None:
         counts = verified.result["counts"]
         return {name: counts[name] for name in (*NUMBERS, "since", "missing")}

@@ -16,7 +16,6 @@ from mailferry.model.state import HELD, State
 from mailferry.sources.base import SourceSession
 from mailferry.verify.compare import Read, keeps_zones, unclaimed, unplaced
 
-
 STRANGERS = 500
 """Messages that the ledger does not know are looked at for date and size up to so many per folder."""
 
