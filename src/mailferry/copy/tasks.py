@@ -53,7 +53,7 @@ class Budget:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.give(size)
-            else:
+            elif (size, turn) in self._waiting:  # else `_wake` passed over it between the cancellation and now
                 self._waiting.remove((size, turn))
                 self._wake()
             raise
