@@ -14,7 +14,7 @@ from typing import NamedTuple
 from mailferry.model.message import Listed, Listing
 from mailferry.model.state import HELD, State
 
-OURS = HELD | {State.FAILED}
+OURS = HELD | {State.FAILED, State.PENDING}
 
 
 class Deletions(Enum):
@@ -74,10 +74,12 @@ def compare(listing: Listing, known: Mapping[int, Known]) -> Actions:
 
 
 def suddenly_empty(listing: Listing, known: Mapping[int, Known], least: int = 10) -> bool:
-    """Law 7: a complete listing without any message, where at least `least` messages had been carried."""
-    if not listing.complete or listing.messages:
+    """Law 7: no message is left where at least `least` had been carried, whether a complete listing shows it or a
+    partial one."""
+    if listing.messages:
         return False
-    return sum(1 for row in known.values() if row.state in HELD) >= least
+    held = {uid for uid, row in known.items() if row.state in HELD}
+    return len(held) >= least and (listing.complete or held.issubset(listing.vanished))
 
 
 def beyond_brake(removals: int, held: int, share: float = 0.1, least: int = 20) -> bool:
