@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from itertools import chain
 from pathlib import Path
 
@@ -71,13 +70,14 @@ def _move(root: Path, exchange: Dovecot, open_side: Dovecot) -> int:
     ferry("verify", *sides, *options, "--content", "full")
     shutil.rmtree(REPORT, ignore_errors=True)
     ferry("report", "--ledger", str(root / "ledger.db"), "--output", str(REPORT))
-    totals = json.loads((REPORT / "report.json").read_text(encoding="utf-8"))["totals"]
+    summary = json.loads((REPORT / "report.json").read_text(encoding="utf-8"))["summary"]
+    totals = summary["numbers"]
     listed = sum(_messages(exchange, user) for user, _, _ in PEOPLE)
     parts = [totals[name] for name in ("copied", "there", "excluded", "failed")]
     print(f"\nThe report: file://{(REPORT / 'index.html').resolve()}")
     print(
         f"demo: {len(PEOPLE)} mailboxes, {totals['listed']} listed, {parts[0]} copied, {parts[1]} already there, "
-        f"{parts[2]} excluded, {parts[3]} failed, score {totals['score']}"
+        f"{parts[2]} excluded, {parts[3]} failed, score {summary['score']}"
     )
     if totals["listed"] != listed or sum(parts) != listed:
         print(f"demo: the numbers do not add up: the source itself counts {listed}", file=sys.stderr)
@@ -110,9 +110,11 @@ def _dragged_by_hand(exchange: Dovecot, open_side: Dovecot, user: str) -> None:
     source, target = _login(exchange, user), _login(open_side, user)
     source.select("INBOX", readonly=True)
     for number in range(1, 6):
-        _, data = source.fetch(str(number), "(BODY.PEEK[])")
+        _, data = source.fetch(str(number), "(INTERNALDATE BODY.PEEK[])")
         assert isinstance(data[0], tuple)
-        target.append("INBOX", None, imaplib.Time2Internaldate(time.time()), data[0][1])
+        when = imaplib.Internaldate2tuple(data[0][0])
+        assert when is not None
+        target.append("INBOX", None, when, data[0][1])
     source.logout()
     target.logout()
 
