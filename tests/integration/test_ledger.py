@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -31,11 +32,12 @@ from mailferry.errors import (
     Fenced,
     IntegrityError,
     LocalProtocolError,
+    MailferryError,
     SafetyStop,
     Temporary,
     UserError,
 )
-from mailferry.ledger import open_ledger, schema
+from mailferry.ledger import migrate, open_ledger, schema
 from mailferry.ledger import place as places
 from mailferry.ledger.hooks import VARIABLE
 from mailferry.ledger.migrate import SCRIPTS, upgrade
@@ -183,6 +185,45 @@ def test_head_is_the_newest_migration() -> None:
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS))
     assert ScriptDirectory.from_config(config).get_current_head() == schema.HEAD
+
+
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.add_column("wave", sa.Column("later", sa.Text()))
+    op.execute("INSERT INTO wave (name, state, created) VALUES ('made by 0002', 'x', 0)")
+"""
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_an_older_ledger_is_upgraded_whole_or_not_at_all(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaks: bool
+) -> None:
+    """With a made-up next version of the schema; `breaks`: it fails half way."""
+    with closing(open_ledger(where)) as ledger:
+        ledger.mailbox("a", "b")
+    before = described(where)
+    scripts = shutil.copytree(SCRIPTS, tmp_path / "scripts")
+    (scripts / "versions" / "v0002_next.py").write_text(NEXT + ("    op.drop_table('nowhere')\n" if breaks else ""))
+    monkeypatch.setattr(migrate, "SCRIPTS", scripts)
+    with monkeypatch.context() as newer:
+        newer.setattr(schema, "HEAD", "0002")
+        if breaks:
+            with pytest.raises(MailferryError):
+                open_ledger(where)
+        else:
+            with closing(open_ledger(where)) as ledger, ledger._read() as connection:
+                assert len(ledger.mailboxes()) == 1
+                assert connection.execute(sa.text("SELECT name, later FROM wave")).all() == [("made by 0002", None)]
+    if breaks:
+        assert described(where) == before
+        open_ledger(where).close()  # by the old program, still
 
 
 # Mailboxes and leases
