@@ -1,0 +1,114 @@
+"""`python -m bench`: run the cases, write bench/results.json and docs/benchmarks.md.
+
+With `--quick` everything is a tenth of its size, one round, and nothing is written but to the terminal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import cases, measure, results
+from bench.contenders import mailferry
+from bench.results import Row
+from lab.install import install
+from lab.process import binary, workspace
+
+HERE = Path(__file__).resolve().parent
+RESULTS, MACHINE, NOTES = HERE / "results.json", HERE / "machine.json", HERE / "notes.md"
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the arguments and run; 0 when done (goals missed are results, not errors), 1 when something broke."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the size, one round, writes no file")
+    parser.add_argument("--only", action="append", choices=list(cases.CASES), default=[], help="only this case")
+    parser.add_argument("--rounds", type=int, help="rounds per case (default 3, or 1 with --quick)")
+    parser.add_argument("--page", action="store_true", help="only write the page anew from results.json")
+    options = parser.parse_args(argv)
+    if options.page:
+        _write_page()
+        return 0
+    install(bench=True)
+    rounds = options.rounds or (1 if options.quick else 3)
+    run = time.strftime("%Y-%m-%d %H:%M")
+    samples: cases.Samples = {}
+    try:
+        for case in cases.chosen(options.only, options.quick):
+            place = workspace("bench")
+            try:
+                samples |= cases.run(case, rounds, place, os.cpu_count() or 1, _say)
+            finally:
+                shutil.rmtree(place)
+    except measure.BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    found = results.rows(samples, run)
+    if options.quick:
+        print(results.page(found, _machine(), _startup(3), ""))
+        return 0
+    old = [Row(**entry) for entry in json.loads(RESULTS.read_text())] if options.only and RESULTS.exists() else []
+    _write(RESULTS, results.as_json(results.merged(old, found)))
+    _write(MACHINE, {"machine": _machine(), "startup": _startup(15)})
+    _write_page()
+    print(f"bench: wrote {RESULTS} and {PAGE}")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _write(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def _write_page() -> None:
+    found = [Row(**entry) for entry in json.loads(RESULTS.read_text())]
+    about = json.loads(MACHINE.read_text())
+    notes = NOTES.read_text() if NOTES.exists() else ""
+    PAGE.write_text(results.page(found, about["machine"], about["startup"], notes))
+
+
+def _machine() -> dict[str, str]:
+    """What the figures depend on."""
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return {
+        "cores": f"{os.cpu_count()}{f' ({model[1]})' if model else ''}",
+        "system": f"{platform.freedesktop_os_release()['PRETTY_NAME']}, Linux {platform.release()}",
+        "Python": platform.python_version(),
+        "Dovecot": _first_line([binary("dovecot", "/usr/sbin/dovecot"), "--version"]),
+        "mbsync": _first_line([binary("mbsync"), "--version"]),
+    }
+
+
+def _first_line(command: list[str]) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[0]
+
+
+def _startup(times: int) -> dict[str, float]:
+    imports = "import mailferry.cli.copying, mailferry.ops.copying, mailferry.ledger.store, mailferry.targets.imap, "
+    imports += "mailferry.sources.imap"
+    return measure.startup(
+        {
+            "the Python interpreter, doing nothing": [sys.executable, "-c", "pass"],
+            "`mailferry --version`": [mailferry(), "--version"],
+            "importing what a copy imports": [sys.executable, "-c", imports],
+            "`mbsync --version`": [binary("mbsync"), "--version"],
+        },
+        times,
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
