@@ -59,17 +59,23 @@ class SourceCase:
 
 @dataclass(frozen=True, slots=True)
 class TargetCase:
-    """An empty target, and what it can hold. `keeps_uids`: as a store that we write ourselves. `nul`: keeps NUL
-    bytes. `refuses`: a body that it does not take. `changes`: odd messages that the server alters."""
+    """An empty target, and what it can hold.
+
+    `keeps_uids`: as a store that we write ourselves. `refuses`: a body that it does not take, `refuses_kinds` odd
+    messages likewise, `changes` those that it alters. `implies_parents`: a folder's parents need not be folders.
+    `told_late`: a session learns only at the next listing what other sessions removed.
+    """
 
     target: Target
     keeps_uids: bool = False
     keywords: bool = True
-    nul: bool = True
     acl: bool = False
     metadata: bool = False
     refuses: bytes | None = None
+    refuses_kinds: frozenset[str] = frozenset()
     changes: frozenset[str] = frozenset()
+    implies_parents: bool = False
+    told_late: bool = False
     in_memory: bool = False
 
 

@@ -133,16 +133,22 @@ class Tree:
         result = []
         for path, name in self.directories():
             status: FolderStatus | None = None
+            selectable = True
             try:
                 opened = self.open(name)
             except ItemError:
                 pass  # select will say so again, where it is recorded
             else:
-                status = opened.status()
+                selectable = not self.is_fresh(opened)
+                status = opened.status() if selectable else None
                 opened.close()
             special = SpecialUse.INBOX if path == INBOX else None
-            result.append(Folder(path, name, special, True, path in subscribed, status))
+            result.append(Folder(path, name, special, selectable, path in subscribed, status))
         return result
+
+    def is_fresh(self, folder: OpenFolder) -> bool:
+        """Whether the folder is not yet one that can be opened: never so in a tree that is only read."""
+        return False
 
     def open(self, name: str) -> OpenFolder:
         """Open and scan a folder; `ItemError` where that is impossible."""

@@ -74,15 +74,9 @@ class WritableTree(Tree):
 
     # Folders
 
-    def is_fresh(self, folder: Folder) -> bool:
+    def is_fresh(self, folder: OpenFolder) -> bool:
         """Whether the folder has neither messages nor a numbering: nobody has ever seen it through IMAP."""
-        if self.account.flavour is MaildirFlavour.QMAIL:
-            return False
-        if folder.status is None or folder.status.messages:
-            return False
-        opened = self.open(folder.name)
-        opened.close()
-        return opened.numbering is None
+        return not folder.files and folder.numbering is None and self.account.flavour is not MaildirFlavour.QMAIL
 
     def directory_of(self, path: Path) -> str:
         try:

@@ -46,13 +46,9 @@ class MaildirTargetSession:
         self._uidnext: dict[str, int] = {}
 
     async def folders(self) -> list[Folder]:
-        """Every folder but those that nobody has ever seen (no message, no numbering): `create` takes such a one
-        over with the source's uidvalidity."""
-
-        def work() -> list[Folder]:
-            return [folder for folder in self._tree.folders() if not self._tree.is_fresh(folder)]
-
-        return await self._reader.run(work)
+        """Every folder. One that nobody has ever seen through IMAP (no message, no numbering) is given as a container
+        that cannot be selected yet: `create` makes a folder of it, with the source's uidvalidity."""
+        return await self._reader.run(self._tree.folders)
 
     async def select(self, folder: Folder) -> Selected:
         await self._reader.run(lambda: self._reader.take(self._tree.open_for_writing(folder.name)))
