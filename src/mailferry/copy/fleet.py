@@ -67,7 +67,6 @@ class _Child:
     pid: int
     channel: socket.socket
     buffer: bytes = b""
-    ready: bool = False
     jobs: set[int] = field(default_factory=set)
 
 
@@ -153,15 +152,19 @@ class Fleet:
         child = _Child(pid, ours)
         self._children.append(child)
         self._selector.register(ours, selectors.EVENT_READ, child)
+        if self.run_id is None:
+            self._tell(child, kind="begin", command=self.command)
+        else:
+            self._tell(child, kind="run", run=self.run_id)
 
     def _loop(self) -> None:
         began = beat = time.monotonic()
         while any(state.ended is None for state in self.states) and not self.stopping:
+            self._hand_out()
             for key, _ in self._selector.select(0.2):
                 self._receive(key.data)
             if time.monotonic() - began >= MORE_WORKERS_AFTER and self.run_id is not None:
                 self._fork_more()
-            self._hand_out()
             self.observe(self)
             if time.monotonic() - beat >= HEARTBEAT_SECONDS:
                 beat = time.monotonic()
@@ -185,17 +188,9 @@ class Fleet:
 
     def _hear(self, child: _Child, what: dict[str, Any]) -> None:
         kind = what["kind"]
-        if kind == "ready":
-            child.ready = True
-            if self.run_id is not None:
-                self._tell(child, kind="run", run=self.run_id)
-            elif child is self._children[0]:
-                self._tell(child, kind="begin", command=self.command)
-        elif kind == "run":
+        if kind == "run":
             self.run_id = what["run"]
             self.on_run(what["run"])
-            for other in self._children:
-                self._tell(other, kind="run", run=self.run_id)
         elif kind == "progress":
             state = self.states[what["job"]]
             state.counts, state.expected = Counts(**what["counts"]), what["expected"]
@@ -255,11 +250,11 @@ class Fleet:
 
     def _hand_out(self) -> None:
         """Give waiting jobs to the least busy workers while the caps allow it."""
-        if self.run_id is None or self.paused:
+        if self.paused:
             return
         for _ in range(len(self._waiting)):
             share = -(-self.caps.mailboxes // self.caps.workers)
-            ready = [child for child in self._children if child.ready and len(child.jobs) < share]
+            ready = [child for child in self._children if len(child.jobs) < share]
             if not ready or sum(len(child.jobs) for child in self._children) >= self.caps.mailboxes:
                 return
             job = self._waiting.popleft()

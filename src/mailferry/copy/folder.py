@@ -14,7 +14,7 @@ from mailferry.copy.extras import carry_extras
 from mailferry.copy.policy import Accept
 from mailferry.copy.progress import Counts
 from mailferry.copy.stream import stream, strong_fingerprint
-from mailferry.copy.work import FolderWork, Lane, MailboxWork
+from mailferry.copy.work import FolderWork, MailboxWork
 from mailferry.errors import SafetyStop
 from mailferry.ledger.rows import FolderChanges, FolderRow, MessageRow
 from mailferry.model.folder import Folder, FolderStatus
@@ -23,6 +23,7 @@ from mailferry.model.state import HELD, State
 from mailferry.plan.folders import FolderPair
 from mailferry.plan.messages import Actions, Bytes, Known, compare, settle, suddenly_empty
 from mailferry.targets.base import TargetSession
+from mailferry.targets.lane import Lane
 
 WATCH_SECONDS = 24 * 3600.0
 MARKS_AT_ONCE = 1000

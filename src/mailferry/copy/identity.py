@@ -10,11 +10,12 @@ import json
 from collections.abc import Sequence
 
 from mailferry.copy.policy import Accept
-from mailferry.copy.work import Lane, MailboxWork
+from mailferry.copy.work import MailboxWork
 from mailferry.errors import ItemError, SafetyStop
 from mailferry.model.folder import INBOX, Folder
 from mailferry.plan.fingerprint import fingerprint
 from mailferry.sources.base import SourceSession
+from mailferry.targets.lane import Lane
 
 OLDEST = 20
 

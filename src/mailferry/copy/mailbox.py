@@ -10,15 +10,13 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from mailferry.copy.folder import FolderDone, FolderTask, copy_folder, row_label
 from mailferry.copy.identity import check_identity
 from mailferry.copy.progress import Counts
-from mailferry.copy.tasks import together
 from mailferry.copy.vanished import record_cursor, remove_late_twins, resolve_vanished
-from mailferry.copy.work import Engine, Lane, MailboxWork, Suspects
+from mailferry.copy.work import Engine, MailboxWork, Suspects
 from mailferry.errors import Fenced, ItemError, MailferryError, SafetyStop, Temporary
 from mailferry.ledger.rows import FolderRow, Kind, Lease
 from mailferry.model.folder import INBOX, Folder, Path
@@ -26,16 +24,29 @@ from mailferry.model.message import Reason
 from mailferry.plan.folders import FolderPlan, map_folders
 from mailferry.sources.base import Source
 from mailferry.targets.base import Target
+from mailferry.targets.lane import Lane, Opened, open_lane, open_mailbox
+from mailferry.tasks import together
 
 log = logging.getLogger("mailferry.copy")
 
 LANE_WORTH = 200
 """Messages that make one more connection to both sides worth its log-in."""
 
-A = TypeVar("A")
-B = TypeVar("B")
 Progress = Callable[[Counts, int], None]
 """Told the counts so far, and how many messages the source's counters promise."""
+
+
+@contextlib.asynccontextmanager
+async def opening(source: Source, target: Target) -> AsyncIterator[asyncio.Task[Opened]]:
+    """Both sides being connected and listed while something else is prepared; closed at the end of the block."""
+    task = asyncio.ensure_future(open_mailbox(source, target))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        (result,) = await asyncio.gather(task, return_exceptions=True)
+        if isinstance(result, Opened):
+            await result.stack.aclose()
 
 
 async def copy_mailbox(
@@ -44,11 +55,13 @@ async def copy_mailbox(
     target: Target,
     lease: Lease,
     *,
+    first: asyncio.Task[Opened] | None = None,
     run_id: int | None = None,
     progress: Progress = lambda counts, expected: None,
 ) -> Counts:
     """Bring the target in step with the source, whatever was done before. Returns the counts of this pass.
 
+    `first`: the connections of the first attempt, where they are being made already (`opening`).
     Raises the error that ended it after every sensible attempt; all that was done until then is recorded.
     """
     ledger = engine.ledger
@@ -56,7 +69,7 @@ async def copy_mailbox(
     work = MailboxWork(engine, lease, pass_id, Suspects())
     outcome = "stopped"
     try:
-        await _attempts(work, source, target, progress)
+        await _attempts(work, source, target, first, progress)
         outcome = "done"
     except MailferryError as error:
         outcome = f"{type(error).__name__}: {error.message}"
@@ -69,16 +82,21 @@ async def copy_mailbox(
     return counts
 
 
-async def _attempts(work: MailboxWork, source: Source, target: Target, progress: Progress) -> None:
+async def _attempts(
+    work: MailboxWork, source: Source, target: Target, first: asyncio.Task[Opened] | None, progress: Progress
+) -> None:
     policy = work.engine.policy
     fruitless = 0
     while True:
         before = work.total().copied
         watching = asyncio.ensure_future(_report_often(work, progress))
         try:
-            await _attempt(work, source, target)
+            opened, first = await (first or open_mailbox(source, target)), None
+            async with opened.stack:
+                await _attempt(work, source, target, opened)
             return
         except Temporary as error:
+            first = None
             fruitless = 0 if work.total().copied > before else fruitless + 1
             if fruitless >= policy.patience:
                 raise
@@ -98,48 +116,26 @@ async def _report_often(work: MailboxWork, progress: Progress) -> None:
         progress(work.total(), work.expected)
 
 
-async def _attempt(work: MailboxWork, source: Source, target: Target) -> None:
-    ledger = work.engine.ledger
-    async with contextlib.AsyncExitStack() as stack:
-        lane = await _open_lane(stack, source, target)
-        source_folders, target_folders = await _both(lane.source.folders(), lane.target.folders())
-        rows = {row.source_path: row for row in await ledger.call(lambda db: db.folders(work.lease.mailbox_id))}
-        plan = map_folders(
-            source_folders,
-            target_folders,
-            lane.target.limits(),
-            work.engine.policy.folders,
-            {path: row.target_path for path, row in rows.items() if row.target_path is not None},
-        )
-        work.expected = sum(folder.status.messages for folder in source_folders if folder.status)
-        await _count_excluded(work, plan, rows)
-        tasks = _tasks(work, plan, target_folders, rows)
-        done: list[FolderDone] = []
-        if tasks:
-            await check_identity(work, lane, source_folders, target_folders)
-            await _bring_all(work, stack, source, target, lane, tasks, done)
-            await resolve_vanished(work, lane, [folder for folder in done if folder.gone])
-        await remove_late_twins(work, lane, done, target_folders)
-        await lane.target.finish()
-
-
-async def _open_lane(stack: contextlib.AsyncExitStack, source: Source, target: Target) -> Lane:
-    async def opened(store: Source | Target) -> object:
-        session = await store.session()
-        stack.push_async_callback(session.close)
-        return session
-
-    source_session, target_session = await _both(opened(source), opened(target))
-    return Lane(source_session, target_session)  # type: ignore[arg-type]
-
-
-async def _both(first: Awaitable[A], second: Awaitable[B]) -> tuple[A, B]:
-    """Await two sides at once, both to their end; then raise the first error, if any."""
-    results = await asyncio.gather(first, second, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results  # type: ignore[return-value]
+async def _attempt(work: MailboxWork, source: Source, target: Target, opened: Opened) -> None:
+    ledger, lane = work.engine.ledger, opened.lane
+    rows = {row.source_path: row for row in await ledger.call(lambda db: db.folders(work.lease.mailbox_id))}
+    plan = map_folders(
+        opened.source_folders,
+        opened.target_folders,
+        lane.target.limits(),
+        work.engine.policy.folders,
+        {path: row.target_path for path, row in rows.items() if row.target_path is not None},
+    )
+    work.expected = sum(folder.status.messages for folder in opened.source_folders if folder.status)
+    await _count_excluded(work, plan, rows)
+    tasks = _tasks(work, plan, opened.target_folders, rows)
+    done: list[FolderDone] = []
+    if tasks:
+        await check_identity(work, lane, opened.source_folders, opened.target_folders)
+        await _bring_all(work, opened, source, target, tasks, done)
+        await resolve_vanished(work, lane, [folder for folder in done if folder.gone])
+    await remove_late_twins(work, lane, done, opened.target_folders)
+    await lane.target.finish()
 
 
 async def _count_excluded(work: MailboxWork, plan: FolderPlan, rows: Mapping[Path, FolderRow]) -> None:
@@ -200,10 +196,9 @@ def unchanged(source: Folder, target: Folder | None, row: FolderRow) -> bool:
 
 async def _bring_all(
     work: MailboxWork,
-    stack: contextlib.AsyncExitStack,
+    opened: Opened,
     source: Source,
     target: Target,
-    first: Lane,
     tasks: Sequence[FolderTask],
     done: list[FolderDone],
 ) -> None:
@@ -214,13 +209,13 @@ async def _bring_all(
 
     async def more() -> None:
         try:
-            lane = await _open_lane(stack, source, target)
+            lane = await open_lane(opened.stack, source, target)
         except MailferryError as error:
             log.warning("%s: goes on with fewer connections: %s", source.key, error.message)
             return
         await _run_lane(work, lane, waiting, done)
 
-    await together(_run_lane(work, first, waiting, done), *(more() for _ in range(lanes - 1)))
+    await together(_run_lane(work, opened.lane, waiting, done), *(more() for _ in range(lanes - 1)))
 
 
 async def _run_lane(work: MailboxWork, lane: Lane, waiting: deque[FolderTask], done: list[FolderDone]) -> None:

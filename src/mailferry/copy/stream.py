@@ -11,13 +11,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from mailferry.copy.tasks import together
 from mailferry.copy.work import FolderWork
 from mailferry.ledger.rows import Intent
 from mailferry.model.message import Body, Failed, MemoryBody, Message, Reason, digest
 from mailferry.plan.fingerprint import fingerprint, header_block
 from mailferry.plan.repair import repaired
 from mailferry.targets.base import Stored
+from mailferry.tasks import together
 
 REPAIRABLE = (Reason.NUL, Reason.BARE_NEWLINE)
 

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 
 from mailferry.copy.folder import FolderDone, read_gap
 from mailferry.copy.policy import Accept
-from mailferry.copy.work import Lane, MailboxWork
+from mailferry.copy.work import MailboxWork
 from mailferry.errors import SafetyStop
 from mailferry.ledger.rows import FolderChanges, FolderRow, Kind, MessageRow
 from mailferry.model.folder import Folder
 from mailferry.model.message import Reason
 from mailferry.model.state import HELD, State
 from mailferry.plan.messages import Deletions, Sent, beyond_brake, late_twins
+from mailferry.targets.lane import Lane
 
 
 async def resolve_vanished(work: MailboxWork, lane: Lane, done: Sequence[FolderDone]) -> None:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 
 from mailferry.copy.policy import CopyPolicy
 from mailferry.copy.progress import Counts
-from mailferry.copy.tasks import Budget
 from mailferry.ledger.rows import FolderRow, Intent, Kind, Lease
 from mailferry.ledger.writer import LedgerThread
 from mailferry.model.folder import Folder, Selected
 from mailferry.model.message import Failed, Reason
 from mailferry.sources.base import SourceSession
 from mailferry.targets.base import Stored, TargetSession
+from mailferry.targets.lane import Lane
+from mailferry.tasks import Budget
 
 
 @dataclass(slots=True)
@@ -48,14 +49,6 @@ class Suspects:
 
     def condemned(self, folder_id: int) -> set[int]:
         return {uid for (folder, uid), count in self.counts.items() if folder == folder_id and count >= self.LIMIT}
-
-
-@dataclass(slots=True)
-class Lane:
-    """One connection to either side; a lane brings one folder at a time, so that the order in a folder is kept."""
-
-    source: SourceSession
-    target: TargetSession
 
 
 @dataclass(slots=True)

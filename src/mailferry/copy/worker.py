@@ -27,8 +27,8 @@ log = logging.getLogger("mailferry.worker")
 DRAIN_SECONDS = 15.0
 """How long a stop waits for chunks that are on their way, so that the next run need not look for them."""
 
-Task = Callable[["Worker", int, int | None], Awaitable[Counts]]
-"""What a worker does for one job: given itself, the job's number and the run's id."""
+Task = Callable[["Worker", int], Awaitable[Counts]]
+"""What a worker does for one job: given itself and the job's number."""
 
 
 @dataclass(slots=True)
@@ -37,6 +37,8 @@ class Worker:
 
     engine: Engine
     writer: asyncio.StreamWriter
+    run_id: asyncio.Future[int]
+    """Known a little after the first jobs begin: the ledger is opened meanwhile."""
 
     def say(self, **what: Any) -> None:
         self.writer.write(json.dumps(what, separators=(",", ":")).encode() + b"\n")
@@ -70,48 +72,67 @@ def run_worker(channel: socket.socket, ledger: str, policy: CopyPolicy, task: Ta
 
 async def _serve(channel: socket.socket, place: str, policy: CopyPolicy, task: Task) -> int:
     reader, writer = await asyncio.open_connection(sock=channel)
+    ledger = LedgerThread(place)
+    worker = Worker(Engine.of(ledger, policy), writer, asyncio.get_running_loop().create_future())
+    opened = ledger.start()
+    listening = asyncio.ensure_future(_listen(worker, reader, task))
     try:
-        async with LedgerThread(place) as ledger:
-            worker = Worker(Engine.of(ledger, policy), writer)
-            worker.say(kind="ready")
-            await _listen(worker, reader, task)
+        await asyncio.wait({opened, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if opened.done():
+            opened.result()
+        await listening
     except MailferryError as error:
-        Worker(None, writer).say(kind="unusable", error=error_as_dict(error))  # type: ignore[arg-type]
-        await writer.drain()
+        worker.say(kind="unusable", error=error_as_dict(error))
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
         return error.exit_code
     finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await ledger.close()
         writer.close()
     return 0
 
 
 async def _listen(worker: Worker, reader: asyncio.StreamReader, task: Task) -> None:
+    """Do what the supervisor says until it says end or is gone. Raises what opening or writing the ledger raises."""
     running: set[asyncio.Task[None]] = set()
-    run_id: int | None = None
+    beginning: asyncio.Task[None] | None = None
     ledger = worker.engine.ledger
-    while line := await reader.readline():
-        what = json.loads(line)
-        kind = what["kind"]
-        if kind == "begin":
-            command: str = what["command"]
-            worker.say(kind="run", run=await ledger.write(lambda db: db.begin_run(command)))
-        elif kind == "run":
-            run_id = what["run"]
-        elif kind == "job":
-            job = asyncio.ensure_future(_one(worker, what["job"], run_id, task))
-            running.add(job)
-            job.add_done_callback(running.discard)
-        elif kind == "gate":
-            (worker.engine.gate.set if what["open"] else worker.engine.gate.clear)()
-        elif kind == "heartbeat" and run_id is not None:
-            run, summary = run_id, what["summary"]
-            control: Control = await ledger.write(lambda db: db.heartbeat(run, summary))
-            worker.say(kind="control", control=control.value)
-        elif kind == "end":
-            if run_id is not None and what["summary"] is not None:
-                run, summary = run_id, what["summary"]
-                await ledger.write(lambda db: db.end_run(run, summary))
-            break
-    await _drain(worker, running)
+    try:
+        while line := await reader.readline():
+            what = json.loads(line)
+            kind = what["kind"]
+            if kind == "begin":
+                beginning = asyncio.ensure_future(_begin(worker, what["command"]))
+            elif kind == "run" and not worker.run_id.done():
+                worker.run_id.set_result(what["run"])
+            elif kind == "job":
+                job = asyncio.ensure_future(_one(worker, what["job"], task))
+                running.add(job)
+                job.add_done_callback(running.discard)
+            elif kind == "gate":
+                (worker.engine.gate.set if what["open"] else worker.engine.gate.clear)()
+            elif kind == "heartbeat" and worker.run_id.done():
+                run, summary = worker.run_id.result(), what["summary"]
+                control: Control = await ledger.write(lambda db: db.heartbeat(run, summary))
+                worker.say(kind="control", control=control.value)
+            elif kind == "end":
+                if worker.run_id.done() and what["summary"] is not None:
+                    run, summary = worker.run_id.result(), what["summary"]
+                    await ledger.write(lambda db: db.end_run(run, summary))
+                break
+    finally:
+        await _drain(worker, running)
+        if beginning is not None:
+            await beginning
+
+
+async def _begin(worker: Worker, command: str) -> None:
+    """Record that a run begins, and tell its number."""
+    run_id = await worker.engine.ledger.write(lambda db: db.begin_run(command))
+    worker.run_id.set_result(run_id)
+    worker.say(kind="run", run=run_id)
 
 
 async def _drain(worker: Worker, running: set[asyncio.Task[None]]) -> None:
@@ -128,9 +149,9 @@ async def _drain(worker: Worker, running: set[asyncio.Task[None]]) -> None:
         await worker.writer.drain()
 
 
-async def _one(worker: Worker, job: int, run_id: int | None, task: Task) -> None:
+async def _one(worker: Worker, job: int, task: Task) -> None:
     try:
-        counts = await task(worker, job, run_id)
+        counts = await task(worker, job)
     except asyncio.CancelledError:
         worker.say(kind="done", job=job, counts=None, error={**_STOPPED})
         raise

@@ -496,7 +496,8 @@ class Ledger:
             )
 
     def resolve(self, lease: Lease, folder_id: int | None, uids: Sequence[int] | None = None) -> None:
-        """The failures and differences of these messages, or of the folder or mailbox itself (no uids), are over.
+        """The failures and differences of these messages are over; without uids, the failures of the folder or mailbox
+        itself: its differences are seen at its first pass only, and stay.
 
         Failures of messages that came are resolved by `end_pass` without asking.
         """
@@ -507,6 +508,8 @@ class Ledger:
                 failure.c.folder_id == (folder_id or 0),
                 failure.c.source_uid == sa.bindparam("of_uid"),
             )
+            if uids is None:
+                here = sa.and_(here, failure.c.kind == Kind.FAILED.value)
             values = [{"of_uid": uid} for uid in ([0] if uids is None else uids)]
             if values:
                 connection.execute(failure.update().where(here).values(resolved=True), values)

@@ -39,9 +39,10 @@ class _Job:
 
 
 class LedgerThread:
-    """`async with LedgerThread(place) as thread: await thread.write(Ledger.intend, lease, …)`.
+    """`async with LedgerThread(place) as thread: await thread.write(lambda ledger: ledger.intend(lease, …))`.
 
-    Opening, and with it the import of SQLAlchemy, happens in the thread. For use by one event loop.
+    Opening, and with it the import of SQLAlchemy, happens in the thread; who has something to do meanwhile calls
+    `start` and awaits `opened` later. Where opening failed, every call raises that error. For use by one event loop.
     """
 
     def __init__(self, place: str | Path) -> None:
@@ -50,16 +51,27 @@ class LedgerThread:
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    async def __aenter__(self) -> Self:
-        """Open; raises what `open_ledger` raises."""
+    def start(self) -> asyncio.Future[None]:
+        """Begin to open. The future is done when it is open, or raises what `open_ledger` raises."""
         loop = asyncio.get_running_loop()
-        opened: asyncio.Future[Any] = loop.create_future()
+        opened: asyncio.Future[None] = loop.create_future()
         self._thread = threading.Thread(target=self._run, args=(loop, opened), name="ledger", daemon=True)
         self._thread.start()
-        await opened
+        return opened
+
+    async def __aenter__(self) -> Self:
+        """Open; raises what `open_ledger` raises."""
+        try:
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
         """Finish what is queued and close the ledger."""
         self._closed = True
         self._jobs.put(None)
@@ -93,6 +105,7 @@ class LedgerThread:
         except BaseException as error:  # noqa: BLE001 - it belongs to whoever opens
             first.error = error
             loop.call_soon_threadsafe(_tell, [first])
+            self._refuse(loop, error)
             return
         loop.call_soon_threadsafe(_tell, [first])
         last = False
@@ -101,6 +114,12 @@ class LedgerThread:
             _do(ledger, jobs)
             loop.call_soon_threadsafe(_tell, jobs)
         ledger.close()
+
+    def _refuse(self, loop: asyncio.AbstractEventLoop, error: BaseException) -> None:
+        """There is no ledger: whoever calls is told why, until None comes."""
+        while (job := self._jobs.get()) is not None:
+            job.error = error
+            loop.call_soon_threadsafe(_tell, [job])
 
     def _waiting(self) -> tuple[list[_Job], bool]:
         """At least one job, at most `GROUP`; and whether the end has come."""

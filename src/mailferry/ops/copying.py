@@ -16,7 +16,7 @@ from pathlib import Path
 from mailferry.config.accounts import Pair
 from mailferry.copy.fleet import Caps, Fleet, Job
 from mailferry.copy.lease import leased
-from mailferry.copy.mailbox import copy_mailbox
+from mailferry.copy.mailbox import copy_mailbox, opening
 from mailferry.copy.policy import CopyPolicy
 from mailferry.copy.progress import Counts
 from mailferry.copy.worker import Task, Worker
@@ -62,15 +62,18 @@ def copy_fleet(
 ) -> Fleet:
     """The fleet that copies these mailboxes; `run()` it. UserError if a mailbox would be copied onto itself."""
 
-    async def copy_one(worker: Worker, number: int, run_id: int | None) -> Counts:
+    async def copy_one(worker: Worker, number: int) -> Counts:
         pair = pairs[number]
-        async with leased(worker.engine.ledger, pair.source_key, pair.target.key, policy.lease_seconds) as lease:
+        source, target = source_of(pair.source, limits.lanes), target_of(pair.target, limits.lanes)
+        keys = pair.source_key, pair.target.key
+        async with opening(source, target) as first, leased(worker.engine.ledger, *keys, policy.lease_seconds) as lease:
             return await copy_mailbox(
                 worker.engine,
-                source_of(pair.source, limits.lanes),
-                target_of(pair.target, limits.lanes),
+                source,
+                target,
                 lease,
-                run_id=run_id,
+                first=first,
+                run_id=await worker.run_id,
                 progress=worker.progress(number),
             )
 
@@ -89,7 +92,7 @@ def verify_fleet(
     """The fleet that compares these mailboxes with their sources; the scores are in the ledger afterwards."""
     policy = CopyPolicy()
 
-    async def verify_one(worker: Worker, number: int, run_id: int | None) -> Counts:
+    async def verify_one(worker: Worker, number: int) -> Counts:
         pair, progress = pairs[number], worker.progress(number)
         ledger = worker.engine.ledger
 

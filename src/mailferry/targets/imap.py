@@ -56,6 +56,7 @@ class ImapTargetSession:
         self._target = target
         self._folder: Folder | None = None
         self._selected: Selected | None = None
+        self._stored = False
 
     async def folders(self) -> list[Folder]:
         names, found = await folders.list_folders(self.connection)
@@ -91,6 +92,7 @@ class ImapTargetSession:
 
     async def select(self, folder: Folder) -> Selected:
         self._folder = self._selected = None
+        self._stored = False
         self._selected = await reading.select(self.connection, folder, write=True)
         self._folder = folder
         return self._selected
@@ -98,12 +100,15 @@ class ImapTargetSession:
     async def append(self, messages: Sequence[Message]) -> list[Stored | Failed]:
         if self._folder is None:
             raise LocalProtocolError("no folder is open")
+        self._stored = True
         results = await storing.append(self.connection, self._folder, messages)
         return [result if isinstance(result, Failed) else Stored(result) for result in results]
 
     async def listing(self, changed_since: int | None = None) -> Listing:
         if self._selected is None:
             raise LocalProtocolError("no folder is open")
+        if self._stored:
+            await self.connection.run(b"NOOP", "NOOP")  # Courier tells only then what came since SELECT
         return await reading.listing(self.connection, self._selected, changed_since)
 
     def fetch(self, uids: Sequence[int]) -> AsyncIterator[Message | Failed]:

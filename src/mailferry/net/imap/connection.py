@@ -73,6 +73,7 @@ class Connection:
         self._parser = Parser()
         self._inflight: dict[bytes, Pending] = {}
         self._tags = 0
+        self.appending = asyncio.Lock()
         self._sending = asyncio.Lock()
         self._challenge: asyncio.Future[Continuation] | None = None
         self._greeted: asyncio.Future[Greeting] = asyncio.get_running_loop().create_future()
@@ -190,7 +191,7 @@ class Connection:
         """Wait for `+ …`, inside `sending`. None: the command ended instead."""
         self._check()
         self._challenge = asyncio.get_running_loop().create_future()
-        with self._wait():
+        with self.waiting():
             try:
                 waits: set[asyncio.Future[Any]] = {self._challenge, pending.done}
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -201,7 +202,7 @@ class Connection:
 
     async def wait(self, pending: Pending) -> Tagged:
         """The end of a command: OK, NO or BAD. Raises only if the session is of no use any more."""
-        with self._wait():
+        with self.waiting():
             tagged = await asyncio.shield(pending.done)
         if tagged.status != "OK":
             error = refusal.session_error(tagged.code, tagged.text, self.about)
@@ -240,7 +241,8 @@ class Connection:
             self._mark_progress()
             self.stream.resume()
 
-    def _wait(self) -> _Waiting:
+    def waiting(self) -> _Waiting:
+        """While entered, receiving does not stop."""
         return _Waiting(self)
 
     # What comes in.

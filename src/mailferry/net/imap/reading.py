@@ -180,19 +180,19 @@ class _Batch:
             return True
         if self.pending.done.done():
             return False
-        self._connection.resume()
         self._news = asyncio.get_running_loop().create_future()
         waits: set[asyncio.Future[Any]] = {self._news, self.pending.done}
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        with self._connection.waiting():  # Dovecot works on several FETCHes at once: later batches may fill the budget
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         return bool(self.ready)
 
     def drop(self) -> None:
         """Nobody wants the rest: give back what came, and let what comes be dropped."""
         self._wanted.clear()
-        for _, body in (*self.ready, *self.early.values()):
-            body.close()
         for _, body in self.ready:
             self._connection.release(body.size)
+        for _, body in (*self.ready, *self.early.values()):
+            body.close()
         self.ready.clear()
         self.early.clear()
 
@@ -226,7 +226,7 @@ async def _fetch(
     connection: Connection, uids: Sequence[int], items: bytes
 ) -> AsyncIterator[tuple[int, tuple[Fetch, Body] | Failed]]:
     how = connection.quirks
-    groups = sets.split(uids, how.batch, how.max_command - 100)
+    groups = sets.split(sorted(set(uids)), how.batch, how.max_command - 100)
     running: deque[_Batch] = deque()
     exhausted = False
     try:
@@ -287,8 +287,8 @@ async def _missing(
                 yield uid, batch.early.pop(uid)
             elif uid in singles:
                 single = singles.pop(uid)
-                async for brought in _drain(connection, single):
-                    yield brought
+                async for _, message in _drain(connection, single):
+                    yield uid, message
                 assert single.pending is not None
                 tagged = await connection.wait(single.pending)
                 if single.uids:

@@ -113,9 +113,10 @@ async def append(connection: Connection, folder: Folder, messages: Sequence[Mess
             alone.append(number)
     sent: list[tuple[list[int], asyncio.Task[ev.Tagged]]] = []
     try:
-        for numbers in ([together] if together else []) + [[number] for number in alone]:
-            pending = await _send(connection, folder, [messages[number] for number in numbers])
-            sent.append((numbers, asyncio.ensure_future(connection.wait(pending))))
+        async with connection.appending:  # overlapping calls go out one after the other
+            for numbers in ([together] if together else []) + [[number] for number in alone]:
+                pending = await _send(connection, folder, [messages[number] for number in numbers])
+                sent.append((numbers, asyncio.ensure_future(connection.wait(pending))))
         for numbers, task in sent:
             tagged = await task
             if tagged.status == "OK":

@@ -17,7 +17,7 @@ class Quirks:
 
     name: str
     depth: int = 4
-    batch: int = 100
+    batch: int = 50
     max_command: int = 4000
     trust_size: bool = True
     fakes: bool = False
@@ -25,9 +25,9 @@ class Quirks:
 
 GENERIC = Quirks("generic")
 EXCHANGE = Quirks("exchange", depth=2, batch=50, max_command=2000, trust_size=False, fakes=True)
-DOVECOT = Quirks("dovecot", depth=8)
-COURIER = Quirks("courier", depth=4)
-CYRUS = Quirks("cyrus", depth=4)
+DOVECOT = Quirks("dovecot")
+COURIER = Quirks("courier")
+CYRUS = Quirks("cyrus")
 
 _BY_WORD = (
     (re.compile(r"exchange|microsoft|outlook\.office", re.IGNORECASE), EXCHANGE),

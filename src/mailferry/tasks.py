@@ -1,12 +1,14 @@
-"""Small parts of structured concurrency that the engine shares: run together, a byte budget. Knows nothing of
-messages."""
+"""Small parts of structured concurrency: run together, await both sides, a byte budget. Knows nothing of messages."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 async def together(*work: Coroutine[Any, Any, None]) -> None:
@@ -21,6 +23,16 @@ async def together(*work: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
     if errors:
         raise errors[0]
+
+
+async def both(first: Awaitable[A], second: Awaitable[B]) -> tuple[A, B]:
+    """Await two sides at once, both to their end; then raise the first error, if any."""
+    one, other = await asyncio.gather(first, second, return_exceptions=True)
+    if isinstance(one, BaseException):
+        raise one
+    if isinstance(other, BaseException):
+        raise other
+    return one, other
 
 
 class Budget:
