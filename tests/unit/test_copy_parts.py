@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailferry.copy.progress import Counts
-from mailferry.copy.tasks import Budget, together
+from mailferry.tasks import Budget, together
 from mailferry.copy.work import Suspects
 from mailferry.errors import Temporary
 from mailferry.plan.repair import repaired

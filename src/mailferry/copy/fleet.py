@@ -218,7 +218,7 @@ class Fleet:
         child.jobs.discard(job)
         self._open.subtract(dict.fromkeys(self.jobs[job].servers, self.jobs[job].connections))
         state = self.states[job]
-        state.ended, state.error = time.time(), error
+        state.ended, state.error = time.time(), self.failure if error is not None and self.failure else error
 
     def _bury(self, child: _Child) -> None:
         """A worker is gone: its jobs go back to the queue, and another is forked unless it could never work."""
