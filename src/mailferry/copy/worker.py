@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -67,6 +68,7 @@ def error_as_dict(error: BaseException) -> dict[str, Any]:
 
 def run_worker(channel: socket.socket, ledger: str, policy: CopyPolicy, task: Task) -> int:
     """The whole life of a worker process; returns its exit code."""
+    gc.set_threshold(50_000)  # rows of listings are many and hold no cycles: collecting them often costs a third
     return asyncio.run(_serve(channel, ledger, policy, task))
 
 
