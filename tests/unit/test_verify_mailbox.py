@@ -341,3 +341,18 @@ def test_the_result_is_recorded_by_folder_and_mailbox(move: Move) -> None:
     assert rows[-1].result["counts"] == done.counts.as_dict()
     assert rows[-1].result["tally"] == {"missing": 1}
     assert [one["kind"] for one in rows[1].result["findings"]] == ["missing"]
+
+
+def test_a_known_alteration_by_the_target_is_named_and_good(move: Move) -> None:
+    odd = message(300, b"a\0b")
+    raw = message(301).replace(b"Subject: s", "Subject: ü".encode())
+    move.source.add(INBOX, odd)
+    move.source.add(INBOX, raw)
+    move.copy()
+    kept = move.target.folder(INBOX).messages
+    kept[1].data = odd.replace(b"\0", b"\x80")
+    kept[2].data = raw.replace("ü".encode(), b"XX")
+    done = move.verify()
+    assert (done.score, done.tally()) == (Score.GOOD, Counter({Difference.ALTERED: 2}))
+    kept[2].data += b"more"
+    assert move.verify().tally() == Counter({Difference.ALTERED: 1, Difference.CONTENT: 1})

@@ -41,6 +41,7 @@ class Difference(Enum):
     SUBSCRIPTION = "subscription"
     SPECIAL_USE = "special-use"
     NAMED = "named"
+    ALTERED = "altered"
     ADOPTED_BY_HEADERS = "adopted-by-headers"
     EXTRA = "extra"
     ZONE = "zone"
@@ -116,7 +117,8 @@ class Sides:
     `read`: by target uid; `asked`: the target uids that were to be read. `source_digests`: of messages that have no
     recorded digest, where they were fetched again, by source uid. `source_dates`: with their zones, where the target
     keeps zones. `source_heads`: date and size of messages that the ledger does not know, by source uid. `failures`: the
-    open ones of this folder. `target_marks_uses`: it shows special uses at all.
+    open ones of this folder. `altered`: by source uid, the known alteration that explains other bytes.
+    `target_marks_uses`: it shows special uses at all.
     """
 
     row: FolderRow
@@ -132,6 +134,7 @@ class Sides:
     source_digests: Mapping[int, bytes] = field(default_factory=dict)
     source_dates: Mapping[int, Date] = field(default_factory=dict)
     source_heads: Mapping[int, Read] = field(default_factory=dict)
+    altered: Mapping[int, str] = field(default_factory=dict)
     target_marks_uses: bool = True
 
 
@@ -322,7 +325,9 @@ class _Comparing:
         if read.digest is not None and reference is not None:
             if read.digest == reference:
                 return
-            if row.digest is None:
+            if row.source_uid in sides.altered:
+                self.note(Difference.ALTERED, sides.altered[row.source_uid], row, target_uid=uid)
+            elif row.digest is None:
                 text = "It was in the target before; its headers are the same, its bytes are not those of the source."
                 self.note(Difference.ADOPTED_DIFFERS, text, row, target_uid=uid)
             else:

@@ -263,6 +263,7 @@ async def _verify_folder(work: _Work, task: _Task, lane: Sessions) -> Comparison
             source_digests=reading.source_digests,
             source_dates=reading.source_dates,
             source_heads=reading.source_heads,
+            altered=reading.altered,
             target_marks_uses=work.target_marks_uses,
         )
     )

@@ -11,13 +11,19 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from mailferry.ledger.rows import MessageRow
-from mailferry.model.message import Date, Failed, Listed, digest
+from mailferry.model.message import Date, Failed, Listed, digest, digest_of
 from mailferry.model.state import HELD, State
 from mailferry.sources.base import SourceSession
+from mailferry.verify.alter import alteration
 from mailferry.verify.compare import Read, keeps_zones, unclaimed, unplaced
 
 STRANGERS = 500
 """Messages that the ledger does not know are looked at for date and size up to so many per folder."""
+
+
+CLOSE = 1000
+CLOSE_BYTES = 16 << 20
+"""How many messages of a folder, and of what size at most, are looked at closer where their bytes differ."""
 
 
 class Content(Enum):
@@ -43,6 +49,18 @@ def sampled(folder_id: int, uids: Iterable[int], share: float) -> list[int]:
     return chosen or every[:1]
 
 
+async def _one(session: SourceSession, uid: int) -> bytes | None:
+    """The bytes of one message, or None if it cannot be had."""
+    data = None
+    async for one in session.fetch([uid]):
+        if not isinstance(one, Failed):
+            try:
+                data = b"".join(one.body.chunks())
+            finally:
+                one.body.close()
+    return data
+
+
 @dataclass(slots=True)
 class Reading:
     """Reads of one folder what the comparison needs; both sides are selected."""
@@ -60,6 +78,7 @@ class Reading:
     source_digests: dict[int, bytes] = field(default_factory=dict)
     source_dates: dict[int, Date] = field(default_factory=dict)
     source_heads: dict[int, Read] = field(default_factory=dict)
+    altered: dict[int, str] = field(default_factory=dict)
 
     async def read(self) -> None:
         listed = {item.uid for item in self.source}
@@ -77,12 +96,30 @@ class Reading:
         self.asked = set(ours) | bodies
         await self._fetch(sorted(bodies))
         await self._source_again([held[uid] for uid in ours if uid in bodies])
+        await self._alterations([held[uid] for uid in ours if uid in bodies])
         if keeps_zones(read.date for read in self.found.values() if read.date is not None):
             async for one in self.sides.source.headers([held[uid].source_uid for uid in ours]):
                 self.source_dates[one.uid] = one.internal_date
 
         known = {row.source_uid for row in self.rows}
         await self._strangers([item.uid for item in self.source if item.uid not in known][:STRANGERS])
+
+    async def _alterations(self, rows: Sequence[MessageRow]) -> None:
+        """Look closer at bytes that differ, one message at a time: a known alteration by the target may explain it."""
+        differing = []
+        for row in rows:
+            read = self.found.get(row.target_uid or 0)
+            reference = row.digest or self.source_digests.get(row.source_uid)
+            if read is not None and read.digest is not None and reference is not None and read.digest != reference:
+                differing.append((row, reference))
+        for row, reference in [one for one in differing if (one[0].size or 0) <= CLOSE_BYTES][:CLOSE]:
+            source = await _one(self.sides.source, row.source_uid)
+            target = await _one(self.sides.target, row.target_uid or 0)
+            if source is None or target is None or digest_of([source]) != reference:
+                continue  # what left the source cannot be had again
+            text = alteration(source, target)
+            if text is not None:
+                self.altered[row.source_uid] = text
 
     async def _strangers(self, uids: Sequence[int]) -> None:
         if uids:

@@ -50,6 +50,7 @@ WEIGHT: Mapping[Difference, Score] = {
     Difference.SUBSCRIPTION: Score.INVESTIGATE,
     Difference.SPECIAL_USE: Score.INVESTIGATE,
     Difference.NAMED: Score.GOOD,
+    Difference.ALTERED: Score.GOOD,
     Difference.ADOPTED_BY_HEADERS: Score.GOOD,
     Difference.EXTRA: Score.PERFECT,
     Difference.ZONE: Score.PERFECT,

@@ -190,6 +190,10 @@ DIFFERENCES: Mapping[Difference, Words] = {
         "Choose the folder once in the mail program's settings, or set the mark on the new server.",
     ),
     Difference.NAMED: Words("Carried with a difference", "Known since the copy; each says what is different."),
+    Difference.ALTERED: Words(
+        "Stored in another form",
+        "The new server replaces some bytes that it cannot hold; everything else in these messages is equal.",
+    ),
     Difference.ADOPTED_BY_HEADERS: Words(
         "Were there before, recognised by their headers",
         "Something else brought these earlier; their content was not compared.",
