@@ -44,7 +44,7 @@ class ImapTarget:
         connection = await login.connect(self.account, compress=self._compress)
         session = ImapTargetSession(connection, self)
         if self._names is None:
-            await session.folders()
+            session._first_listing = await session.folders()
         return session
 
 
@@ -57,8 +57,13 @@ class ImapTargetSession:
         self._folder: Folder | None = None
         self._selected: Selected | None = None
         self._stored = False
+        self._first_listing: list[Folder] | None = None
 
     async def folders(self) -> list[Folder]:
+        """The listing that `session` needed for the names is given out once, which saves a round trip."""
+        if self._first_listing is not None:
+            first, self._first_listing = self._first_listing, None
+            return first
         names, found = await folders.list_folders(self.connection)
         self._target._names = names
         self._target._special_uses = {
