@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import cases, measure, results
-from bench.contenders import mailferry
+from bench.contenders import environment, mailferry
 from bench.results import Row
 from lab.install import install
 from lab.process import binary, workspace
@@ -43,23 +43,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     rounds = options.rounds or (1 if options.quick else 3)
     run = time.strftime("%Y-%m-%d %H:%M")
     samples: cases.Samples = {}
+    scratch = workspace("bench")
+    bytecode = scratch / "bytecode"
     try:
         for case in cases.chosen(options.only, options.quick):
-            place = workspace("bench")
-            try:
-                samples |= cases.run(case, rounds, place, os.cpu_count() or 1, _say)
-            finally:
-                shutil.rmtree(place)
+            place = scratch / "case"
+            place.mkdir()
+            samples |= cases.run(case, rounds, place, bytecode, os.cpu_count() or 1, _say)
+            shutil.rmtree(place)
+        startup = _startup(3 if options.quick else 15, bytecode)
     except measure.BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
+    finally:
+        shutil.rmtree(scratch)
     found = results.rows(samples, run)
     if options.quick:
-        print(results.page(found, _machine(), _startup(3), ""))
+        print(results.page(found, _machine(), startup, ""))
         return 0
     old = [Row(**entry) for entry in json.loads(RESULTS.read_text())] if options.only and RESULTS.exists() else []
     _write(RESULTS, results.as_json(results.merged(old, found)))
-    _write(MACHINE, {"machine": _machine(), "startup": _startup(15)})
+    _write(MACHINE, {"machine": _machine(), "startup": startup})
     _write_page()
     print(f"bench: wrote {RESULTS} and {PAGE}")
     return 0
@@ -96,7 +100,7 @@ def _first_line(command: list[str]) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[0]
 
 
-def _startup(times: int) -> dict[str, float]:
+def _startup(times: int, bytecode: Path) -> dict[str, float]:
     imports = "import mailferry.cli.copying, mailferry.ops.copying, mailferry.ledger.store, mailferry.targets.imap, "
     imports += "mailferry.sources.imap"
     return measure.startup(
@@ -107,6 +111,7 @@ def _startup(times: int) -> dict[str, float]:
             "`mbsync --version`": [binary("mbsync"), "--version"],
         },
         times,
+        environment(bytecode),
     )
 
 

@@ -7,13 +7,13 @@ each delta what it brought is counted, outside the time taken; a wrong count end
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench import mailboxes, measure
-from bench.contenders import DOVEADM, ENVIRONMENT, FLOOR, MBSYNC, OURS, OURS_MAILDIR, Contender, Work
+from bench.contenders import DOVEADM, FLOOR, MBSYNC, OURS, OURS_MAILDIR, Contender, Work, environment
 from bench.delay import delayed
 from bench.measure import BenchError, Usage
 from bench.results import Phase
@@ -62,21 +62,24 @@ class _Running:
     target_port: int
     place: Path
     cores: int
+    env: Mapping[str, str]
     say: Callable[[str], None]
     users: list[str] = field(default_factory=list)
     samples: Samples = field(default_factory=dict)
 
 
-def run(case: Case, rounds: int, place: Path, cores: int, say: Callable[[str], None]) -> Samples:
-    """Run one case. `place` is an empty directory; `say` gets a line about each thing done."""
+def run(case: Case, rounds: int, place: Path, bytecode: Path, cores: int, say: Callable[[str], None]) -> Samples:
+    """Run one case. `place` is an empty directory, `bytecode` as for `environment`; `say` gets a line about each thing
+    done."""
     with ExitStack() as stack:
         source = stack.enter_context(Dovecot(flavour=case.source))
         target = stack.enter_context(Dovecot(flavour="open"))
         ports = [source.port, target.port]
         if case.round_trip_ms:
             ports = [stack.enter_context(delayed(port, case.round_trip_ms)) for port in ports]
-        running = _Running(case, source, target, ports[0], ports[1], place, cores, say)
+        running = _Running(case, source, target, ports[0], ports[1], place, cores, environment(bytecode), say)
         _fill(running)
+        _warm_up(running)
         for number in range(rounds):
             _round(running, number)
         return running.samples
@@ -84,22 +87,34 @@ def run(case: Case, rounds: int, place: Path, cores: int, say: Callable[[str], N
 
 def _fill(running: _Running) -> None:
     case = running.case
-    total = 0
+    messages = size = 0
     for number in range(case.mailboxes):
         user = f"s{number}"
         if case.big:
             mailboxes.make_big(running.source, user, case.big)
+            messages, size = messages + 21, size + case.big
         else:
-            total += mailboxes.make(running.source, user, number + 1, case.messages).bytes
+            written = mailboxes.make(running.source, user, number + 1, case.messages)
+            messages, size = messages + written.messages, size + written.bytes
         running.users.append(user)
-    running.say(f"{case.name}: {case.mailboxes} x {case.messages} messages, {total / 1e6:.0f} MB")
+    running.say(f"{case.name}: {case.mailboxes} mailboxes, {messages} messages, {size / 1e6:.0f} MB")
+
+
+def _warm_up(running: _Running) -> None:
+    """Every contender copies a small mailbox twice, so that programs, bytecode and servers are all in memory."""
+    mailboxes.make(running.source, "warm", 99, 40)
+    for index, one in enumerate(running.case.contenders):
+        work = _work(running, "warm", index, ["warm"])
+        for _ in range(2 if one.deltas else 1):
+            _run(running, one, work)
+        _forget(running, work)
 
 
 def _round(running: _Running, number: int) -> None:
     case = running.case
     turn = number % len(case.contenders)
     contenders = [*case.contenders[turn:], *case.contenders[:turn]]
-    works = {one.name: _work(running, number, index, one) for index, one in enumerate(case.contenders)}
+    works = {one.name: _work(running, str(number), index, running.users) for index, one in enumerate(case.contenders)}
     later = [one for one in contenders if one.deltas]
     for one in contenders:
         _take(running, Phase.FULL, one, works[one.name])
@@ -114,27 +129,35 @@ def _round(running: _Running, number: int) -> None:
             _take(running, Phase.DELTA, one, works[one.name])
         _check(running, later, works, deleted=sum(change.deleted for change in changes))
     for work in works.values():
-        shutil.rmtree(work.place)
-        for user in running.users:
-            shutil.rmtree(running.target.root / "mail" / work.target_user(user), ignore_errors=True)
+        _forget(running, work)
 
 
-def _work(running: _Running, number: int, index: int, contender: Contender) -> Work:
-    place = running.place / f"{number}-{index}"
+def _forget(running: _Running, work: Work) -> None:
+    shutil.rmtree(work.place)
+    for user in work.users:
+        shutil.rmtree(running.target.root / "mail" / work.target_user(user), ignore_errors=True)
+
+
+def _work(running: _Running, name: str, index: int, users: Sequence[str]) -> Work:
+    place = running.place / f"{name}-{index}"
     place.mkdir()
     return Work(
         running.source,
         running.target,
         running.source_port,
         running.target_port,
-        running.users,
-        f"r{number}-{index}",
+        users,
+        f"r{name}-{index}",
         place,
     )
 
 
+def _run(running: _Running, contender: Contender, work: Work) -> Usage:
+    return measure.run(contender.commands(work), work.place / "log", at_once=running.cores, env=running.env)
+
+
 def _take(running: _Running, phase: Phase, contender: Contender, work: Work) -> None:
-    usage = measure.run(contender.commands(work), work.place / "log", at_once=running.cores, env=ENVIRONMENT)
+    usage = _run(running, contender, work)
     running.samples.setdefault((running.case.name, phase, contender.name), []).append(usage)
     running.say(
         f"{running.case.name}, {phase.value}: {contender.name} {usage.wall:.2f} s, "
@@ -156,8 +179,6 @@ def _check(running: _Running, contenders: Sequence[Contender], works: dict[str, 
 
 def chosen(only: Sequence[str], quick: bool) -> Iterator[Case]:
     """The cases to run; small ones with `quick`."""
-    from dataclasses import replace
-
     for key, case in CASES.items():
         if not only or key in only:
             yield replace(case, messages=case.messages // 10, big=case.big // 10) if quick else case

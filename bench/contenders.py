@@ -6,6 +6,7 @@ each round, and as many processes at once as the machine has cores.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,14 @@ from bench.mailboxes import Held
 from lab.dovecot import Dovecot
 from lab.process import PASSWORD, binary
 
-ENVIRONMENT = {"MAILFERRY_SOURCE_PASSWORD": PASSWORD, "MAILFERRY_TARGET_PASSWORD": PASSWORD}
+
+def environment(bytecode: Path) -> dict[str, str]:
+    """The environment of all contenders. Python's bytecode is kept in that directory, as an installation by pip has
+    it, whatever this machine's own settings are."""
+    own = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    passwords = {"MAILFERRY_SOURCE_PASSWORD": PASSWORD, "MAILFERRY_TARGET_PASSWORD": PASSWORD}
+    return {**own, **passwords, "PYTHONPYCACHEPREFIX": str(bytecode)}
+
 
 Commands = list[list[str]]
 

@@ -30,17 +30,15 @@ class Usage:
     peak_mb: float
 
 
-def run(
-    commands: Sequence[Sequence[str]], log: Path, *, at_once: int = 1, env: Mapping[str, str] | None = None
-) -> Usage:
-    """Run the commands, `at_once` of them at a time, output to `log`. Raises BenchError if one fails."""
+def run(commands: Sequence[Sequence[str]], log: Path, *, at_once: int, env: Mapping[str, str]) -> Usage:
+    """Run the commands, `at_once` of them at a time, output to `log`, in just that environment. Raises BenchError if
+    one fails."""
     os.sync()  # what the run before left in the cache is not this one's burden
     children: set[int] = set()
     peaks: dict[int, int] = {}
-    whole_env = {**os.environ, **(env or {})}
     with ThreadPoolExecutor(at_once) as pool:
         began = time.perf_counter()
-        work = [pool.submit(_one, command, log, whole_env, children) for command in commands]
+        work = [pool.submit(_one, command, log, env, children) for command in commands]
         while wait(work, timeout=SAMPLE_SECONDS).not_done:
             _sample(children, peaks)
         ended = [one.result() for one in work]
@@ -80,12 +78,12 @@ def _sample(children: set[int], peaks: dict[int, int]) -> None:
                 peaks[pid] = max(peaks.get(pid, 0), int(line.split()[1]) * 1024)
 
 
-def startup(commands: Mapping[str, Sequence[str]], times: int) -> dict[str, float]:
+def startup(commands: Mapping[str, Sequence[str]], times: int, env: Mapping[str, str]) -> dict[str, float]:
     """The median wall time, in seconds, of each of these short commands, taken in turn."""
     taken: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(times):
         for name, command in commands.items():
             began = time.perf_counter()
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=env)
             taken[name].append(time.perf_counter() - began)
     return {name: sorted(values)[len(values) // 2] for name, values in taken.items()}
