@@ -81,7 +81,7 @@ async def copy_folder(mailbox: MailboxWork, task: FolderTask, lane: Lane) -> Fol
 
 
 async def _target_folder(task: FolderTask, lane: Lane) -> Folder:
-    if task.target is not None:
+    if task.target is not None and not task.pair.create:
         return task.target
     status = task.pair.source.status
     return await lane.target.create(
