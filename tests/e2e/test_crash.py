@@ -1,0 +1,255 @@
+"""Law 3: killed at any instant and run again, every message is there exactly once, with its flags, keywords and date.
+
+Each test kills all processes of a copy at one point of the crash table (design §5): *listed → fetched → sent →
+confirmed → recorded*. What sees the point is a proxy on the wire, or a hook in the ledger.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from lab.proxy import Action, Call, Direction, Hold
+from tests.e2e.conftest import Case, NewCase
+from tests.e2e.moves import Running
+
+IMAP = (("imap", "sqlite"), ("imap", "postgres"), ("plain", "sqlite"))
+MAILDIR = (("maildir", "sqlite"), ("maildir", "postgres"))
+AT_ONCE = 3
+
+MESSAGE = rb'"[^"\r\n]{26}" \{(\d+)\+?\}\r\n'
+"""The head of one message in an APPEND of one or many."""
+
+BODY = rb"BODY\[\] \{(\d+)\}\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where the wire is at when everything is killed; `side`: at which proxy."""
+
+    name: str
+    side: Literal["source", "target"]
+    direction: Direction
+    pattern: bytes
+    where: Literal["start", "end"] = "start"
+    skip: int = 0
+    extra: int | Callable[[re.Match[bytes]], int] = 0
+
+
+def literal(more: int = 0) -> Callable[[re.Match[bytes]], int]:
+    return lambda match: int(match[1]) + more
+
+
+def half(match: re.Match[bytes]) -> int:
+    return int(match[1]) // 2
+
+
+POINTS = (
+    Point("before the log-in", "source", "to_server", rb"AUTHENTICATE|LOGIN"),
+    Point("before the listing", "source", "to_server", rb"UID FETCH 1:\* \(UID FLAGS\)"),
+    Point("listed, unread", "source", "to_client", rb"FETCH \(UID \d+ FLAGS \("),
+    Point("listed, before the first fetch", "source", "to_server", rb"UID FETCH \S+ \(UID FLAGS INTERNALDATE"),
+    Point("half of a body fetched", "source", "to_client", BODY, "end", 40, half),
+    Point("one body fetched", "source", "to_client", BODY, "end", 0, literal()),
+    Point("120 bodies fetched", "source", "to_client", BODY, "end", 119, literal()),
+    Point("before a folder is made", "target", "to_server", rb"CREATE "),
+    Point("a folder is made, unread", "target", "to_client", rb"OK Create"),
+    Point("before the first byte is sent", "target", "to_server", rb" APPEND "),
+    Point("half of the first message sent", "target", "to_server", MESSAGE, "end", 0, half),
+    Point("half of a chunk sent", "target", "to_server", MESSAGE, "end", 49, literal()),
+    Point("all but a chunk's last byte sent", "target", "to_server", MESSAGE, "end", 99, literal(1)),
+    Point("a whole chunk sent", "target", "to_server", MESSAGE, "end", 99, literal(2)),
+    Point("second chunk sent", "target", "to_server", MESSAGE, "end", 129, literal(2)),
+    Point("confirmed, unread", "target", "to_client", rb"OK \[APPENDUID"),
+    Point("later chunk confirmed, unread", "target", "to_client", rb"OK \[APPENDUID", "start", 1),
+    Point("confirmed and read", "target", "to_client", rb"OK \[APPENDUID[^\r\n]*\r\n", "end"),
+    Point("all is brought, before the log-out", "target", "to_server", rb"LOGOUT"),
+)
+
+HOOKS = (
+    *("intend:before:1", "intend:after:1", "intend:before:2", "intend:after:3"),
+    *("confirm:before:1", "confirm:after:1", "confirm:before:3", "confirm:after:4"),
+)
+
+
+def everywhere(new_case: NewCase, where: tuple[tuple[str, str], ...], scenario: Callable[[Case], None]) -> None:
+    """The same scenario for several targets and ledgers at once, since each of them waits most of its time."""
+
+    def one(target: str, ledger: str) -> None:
+        with new_case(target, ledger) as case:
+            scenario(case)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for done in [pool.submit(one, target, ledger) for target, ledger in where]:
+            done.result()
+
+
+def killed_at(case: Case, point: Point, action: Callable[[Callable[[], None]], Action] = Call) -> None:
+    """Start the copy and kill it at this point, or do what `action` says with the killing."""
+    running: list[Running] = []
+    started = threading.Event()
+
+    def kill() -> None:
+        assert started.wait(10)
+        running[0].kill()
+
+    proxy = case.from_source if point.side == "source" else case.to_target
+    rule = proxy.at(point.direction, point.pattern, action(kill), where=point.where, skip=point.skip, extra=point.extra)
+    running.append(case.move.start())
+    started.set()
+    done = running[0].end()
+    assert done.code == -signal.SIGKILL, (case.name, done)
+    proxy.rules.remove(rule)
+
+
+@pytest.mark.parametrize("point", POINTS, ids=lambda point: point.name)
+def test_killed_on_the_wire(new_case: NewCase, point: Point) -> None:
+    def scenario(case: Case) -> None:
+        killed_at(case, point)
+        case.finish()
+
+    everywhere(new_case, IMAP + MAILDIR if point.side == "source" else IMAP, scenario)
+
+
+@pytest.mark.parametrize("point", HOOKS)
+def test_killed_at_the_ledger(new_case: NewCase, point: str) -> None:
+    def scenario(case: Case) -> None:
+        done = case.move.run(crash_at=point)
+        assert done.code == -signal.SIGKILL, (case.name, done)
+        case.finish()
+
+    everywhere(new_case, IMAP + MAILDIR, scenario)
+
+
+LATE = (
+    Point("the last byte of a chunk", "target", "to_server", MESSAGE, "end", 99, literal(1)),
+    Point("a chunk from its first byte on", "target", "to_server", rb" APPEND "),
+    Point("half of a message, a whole one and more", "target", "to_server", MESSAGE, "end", 3, half),
+)
+
+
+@pytest.mark.parametrize("point", LATE, ids=lambda point: point.name)
+def test_bytes_arrive_late(new_case: NewCase, point: Point) -> None:
+    """What was under way when the sender was killed reaches the server 3 s later, when the next run has looked."""
+
+    def hold(kill: Callable[[], None]) -> Action:
+        def later() -> None:
+            time.sleep(0.5)  # so that all of it is in the kernel's hands
+            kill()
+
+        return Hold(3.5, later)
+
+    def scenario(case: Case) -> None:
+        killed_at(case, point, hold)
+        counts = case.finish()
+        assert counts["twins"] > 0, (case.name, counts)
+
+    everywhere(new_case, IMAP, scenario)
+
+
+def test_bytes_arrive_after_the_resumed_run(new_case: NewCase) -> None:
+    """Later still: the run after it finds and removes them."""
+
+    def scenario(case: Case) -> None:
+        killed_at(case, LATE[0], lambda kill: Hold(15, kill))
+        began = time.monotonic()
+        assert case.move.run().code == 0
+        time.sleep(max(0.0, began + 15.5 - time.monotonic()))
+        assert case.finish()["twins"] > 0
+
+    everywhere(new_case, IMAP, scenario)
+
+
+def test_killed_at_every_commit_in_turn(new_case: NewCase) -> None:
+    """Each run of a chain ends a few commits later than the one before it, until one comes through."""
+
+    def scenario(case: Case) -> None:
+        for number in range(2, 60, 3):
+            when = "before" if number % 2 else "after"
+            done = case.move.run(crash_at=f"commit:{when}:{number}")
+            if done.code == 0:
+                break
+            assert done.code == -signal.SIGKILL, (case.name, done)
+        case.finish()
+
+    everywhere(new_case, (("imap", "sqlite"), ("maildir", "sqlite"), ("plain", "postgres")), scenario)
+
+
+@pytest.mark.parametrize("number", [1, 60, 129])
+@pytest.mark.parametrize("place", ["tmp", "cur"])
+def test_killed_while_the_maildir_is_written(new_case: NewCase, place: str, number: int) -> None:
+    """As soon as so many of INBOX's files are seen there."""
+
+    def scenario(case: Case) -> None:
+        running = case.move.start()
+        watched = case.target_path / place
+        while running.process.poll() is None and files_in(watched) < number:
+            pass
+        running.kill()
+        assert running.end().code in (0, -signal.SIGKILL)
+        case.finish()
+
+    everywhere(new_case, MAILDIR[:1], scenario)
+
+
+def files_in(directory: Path) -> int:
+    try:
+        return sum(1 for _ in directory.iterdir())
+    except FileNotFoundError:
+        return 0
+
+
+def test_a_killed_worker_is_replaced(new_case: NewCase) -> None:
+    """The run goes on by itself, and nobody notices."""
+
+    def scenario(case: Case) -> None:
+        running: list[Running] = []
+        started = threading.Event()
+
+        def kill() -> None:
+            assert started.wait(10)
+            for pid in running[0].children():
+                os.kill(pid, signal.SIGKILL)
+
+        proxy = case.to_target if "maildir" not in case.name else case.from_source
+        pattern = rb"OK \[APPENDUID" if proxy is case.to_target else BODY
+        proxy.at("to_client", pattern, Call(kill), where="start", skip=1)
+        running.append(case.move.start())
+        started.set()
+        done = running[0].end()
+        assert done.code == 0, (case.name, done)
+        assert done.counts["listed"] == done.counts["copied"] + done.counts["there"]
+        case.finish()
+
+    everywhere(new_case, IMAP + MAILDIR, scenario)
+
+
+def test_workers_end_with_their_supervisor(new_case: NewCase) -> None:
+    """Only the supervisor is killed: its workers stop by themselves, and the next run is let in."""
+
+    def scenario(case: Case) -> None:
+        case.to_target.round_trip_ms = 300
+        running = case.move.start()
+        deadline = time.monotonic() + 30
+        while case.to_target.counts.to_server < 20_000 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        workers = running.children()
+        running.process.kill()
+        while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert workers and not any(Path(f"/proc/{pid}").exists() for pid in workers)
+        case.to_target.round_trip_ms = 0
+        running.end()
+        case.finish()
+
+    everywhere(new_case, IMAP[:2], scenario)
