@@ -1,0 +1,69 @@
+"""Look at mailboxes before a move: the use case behind `mailferry check`. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mailferry.config.accounts import Pair
+from mailferry.copy.worker import error_as_dict
+from mailferry.errors import MailferryError, Permanent
+from mailferry.model.account import Account, ImapAccount, MaildirAccount
+from mailferry.ops.stores import source_of
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One mailbox looked at. `facts`: what it told, JSON values; `error` as `worker.error_as_dict` gives it."""
+
+    key: str
+    facts: dict[str, Any]
+    warnings: tuple[str, ...]
+    error: dict[str, Any] | None = None
+
+
+async def check(account: Account) -> Checked:
+    """Connect, log in, look; what goes wrong is in the result."""
+    try:
+        if isinstance(account, ImapAccount):
+            from mailferry.net.imap.probe import probe
+
+            facts = asdict(await probe(account))
+            return Checked(account.key, facts, tuple(facts.pop("warnings")))
+        return await _maildir(account)
+    except MailferryError as error:
+        return Checked(account.key, {}, (), error_as_dict(error))
+
+
+async def _maildir(account: MaildirAccount) -> Checked:
+    parent = account.path
+    while not os.path.exists(parent):
+        parent = os.path.dirname(parent)
+    if not os.access(parent, os.W_OK):
+        raise Permanent("this user may not write there", about=parent, advice="run as root, or as the mail's owner")
+    session = await source_of(account, 1).session() if os.path.isdir(account.path) else None
+    folders = await session.folders() if session is not None else []
+    if session is not None:
+        await session.close()
+    room = shutil.disk_usage(parent)
+    facts = {
+        "flavour": account.flavour.value,
+        "exists": session is not None,
+        "folders": len(folders),
+        "messages": sum(folder.status.messages for folder in folders if folder.status),
+        "free": room.free,
+    }
+    warnings = []
+    if room.free < room.total * 0.05:
+        warnings.append("Less than 5 % of the disk is free.")
+    if account.owner is None and os.getuid() == 0 and session is None:
+        warnings.append("The new Maildir will belong to root: name its owner with ?owner=USER.")
+    return Checked(account.key, facts, tuple(warnings))
+
+
+def accounts_of(pairs: Sequence[Pair]) -> list[Account]:
+    """Both sides of all pairs, each account once."""
+    return list({one.key: one for pair in pairs for one in (pair.source, pair.target)}.values())
