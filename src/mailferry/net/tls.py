@@ -36,7 +36,7 @@ def explain(error: OSError, host: str, port: int) -> MailferryError:
         return Permanent(
             f"the server's certificate cannot be trusted: {error.verify_message}",
             about=about,
-            advice="check the host name; give the organisation's CA file, or turn verification off for this server",
+            advice="check the host name; ?ca=FILE trusts your organisation's authority, ?verify=no any certificate",
         )
     if isinstance(error, ssl.SSLError):
         if error.reason in ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"):

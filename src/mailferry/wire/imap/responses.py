@@ -219,7 +219,7 @@ def _acl(values: list[Value]) -> Event:
 
 
 def _quota(values: list[Value]) -> Event:
-    words = values[1]
+    words = values[1] if len(values) > 1 else []  # Courier leaves an empty list out
     resources = {
         _text(words[at]).upper(): (_number(words[at + 1]), _number(words[at + 2])) for at in range(0, len(words), 3)
     }
