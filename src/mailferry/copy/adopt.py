@@ -33,7 +33,7 @@ async def adopt(work: FolderWork, listing: Listing, rows: list[MessageRow]) -> l
     source, source_dates = await _candidates(work.source, ours)
     target, _ = await _candidates(work.target, list(there))
     matches = match(source, target)
-    prints = {one.uid: one.fingerprint.value for one in source}
+    prints = {one.uid: one.fingerprint.value for one in source if one.fingerprint.by_id}
     adopted = [_row(uid, there[target_uid], State.ADOPTED, source_dates, prints) for uid, target_uid in matches.pairs]
     for group in matches.ambiguous:
         mine = await _digests(work.source, group.source)
@@ -58,7 +58,7 @@ def _row(uid: int, there: Listed, state: State, dates: dict[int, int], prints: d
         keywords=there.keywords,
         internal_date=dates[uid],
         size=None,
-        fingerprint=prints[uid],
+        fingerprint=prints.get(uid),  # one without a Message-ID is too weak to recognise a move by
     )
 
 
