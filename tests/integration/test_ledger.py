@@ -306,7 +306,7 @@ MUTATIONS: dict[str, Callable[[Ledger, Lease, int], object]] = {
     "adopt": lambda ledger, lease, folder: ledger.adopt(
         lease, folder, PASS, [Adopted(8, 8, State.ADOPTED, 0, (), None, None)]
     ),
-    "sent_once": lambda ledger, lease, folder: ledger.sent_once(lease, folder, [2]),
+    "unsent": lambda ledger, lease, folder: ledger.unsent(lease, folder, [2]),
     "set_flags": lambda ledger, lease, folder: ledger.set_flags(lease, folder, [(1, 31, ())]),
     "set_state": lambda ledger, lease, folder: ledger.set_state(lease, folder, [1], State.GONE),
     "forget": lambda ledger, lease, folder: ledger.forget(lease, folder, [1]),
@@ -428,12 +428,12 @@ def test_the_life_of_a_message(ledger: Ledger, lease: Lease, inbox: int) -> None
     ]
 
 
-def test_recovered_twins_count_as_sent_once(ledger: Ledger, lease: Lease, inbox: int) -> None:
+def test_recovered_twins_count_as_unsent(ledger: Ledger, lease: Lease, inbox: int) -> None:
     for _ in range(3):
         ledger.intend(lease, inbox, PASS, intents(1, 2), 1)
     ledger.confirm(lease, inbox, [(1, 50)])
     ledger.confirm(lease, inbox, [(2, 51)], State.ADOPTED)
-    ledger.sent_once(lease, inbox, [1])
+    ledger.unsent(lease, inbox, [1])
     assert [(row.state, row.attempts) for row in ledger.messages(inbox)] == [(State.COPIED, 1), (State.ADOPTED, 3)]
 
 

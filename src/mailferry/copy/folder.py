@@ -41,21 +41,20 @@ class FolderTask:
 
 @dataclass(frozen=True, slots=True)
 class FolderDone:
-    """What is left for the mailbox to do: `gone` rows to resolve, then `cursor` to record. `resumed_at`: monotonic
-    seconds at which messages of a killed run were sent again, None if there were none."""
+    """What is left for the mailbox to do: `gone` rows to resolve, then `cursor` to record, which is None for a folder
+    that is no longer at the source."""
 
     row: FolderRow
     target: Folder
     gone: list[MessageRow]
-    cursor: FolderStatus
-    listed: int
-    resumed_at: float | None
+    cursor: FolderStatus | None
+    listed: int = 0
 
 
 async def copy_folder(mailbox: MailboxWork, task: FolderTask, lane: Lane) -> FolderDone | None:
     """One folder, whole. None for a container without messages. `ItemError`, `SafetyStop`: this folder only."""
     target_folder = await _target_folder(task, lane)
-    row = task.row or await _new_row(mailbox, task, target_folder)
+    row = await _row(mailbox, task, target_folder)
     if not task.pair.source.selectable:
         ledger = mailbox.engine.ledger
         await ledger.write(lambda db: db.update_folder(mailbox.lease, row.id, adopted=True))
@@ -92,8 +91,20 @@ async def _target_folder(task: FolderTask, lane: Lane) -> Folder:
     )
 
 
-async def _new_row(mailbox: MailboxWork, task: FolderTask, target: Folder) -> FolderRow:
-    source = task.pair.source
+async def _row(mailbox: MailboxWork, task: FolderTask, target: Folder) -> FolderRow:
+    """The folder's row, made at first sight; one that was excluded, or could not be made, gets its place now."""
+    source, known = task.pair.source, task.row
+    if known is not None and known.excluded is None and known.target_name is not None:
+        return known
+    if known is not None:
+        place: FolderChanges = {
+            "target_path": task.pair.target_path,
+            "target_name": target.name,
+            "special_use": task.pair.special_use,
+            "excluded": None,
+        }
+        await mailbox.engine.ledger.write(lambda db: db.update_folder(mailbox.lease, known.id, **place))
+        return replace(known, **place)
     row = FolderRow(
         source_path=source.path,
         source_name=source.name,
@@ -112,10 +123,9 @@ async def _bring(work: FolderWork) -> FolderDone:
     rows = await ledger.call(lambda db: db.messages(row.id))
     row, rows = await _check_uidvalidity(work, rows)
     work.row = row
-    resumed_at = None
     if any(message.state == State.PENDING for message in rows):
         if await settle_pending(work, rows):
-            resumed_at = time.monotonic()
+            work.mailbox.resumed_at = time.monotonic()
         rows = await ledger.call(lambda db: db.messages(row.id))
     changed_since = row.source_modseq if row.adopted and source.highestmodseq else None
     listing = await work.source.listing(changed_since)
@@ -126,8 +136,9 @@ async def _bring(work: FolderWork) -> FolderDone:
         await ledger.write(lambda db: db.update_folder(work.lease, row.id, adopted=True))
     known = {m.source_uid: Known(m.state, m.flags, m.keywords, m.target_uid) for m in rows}
     if suddenly_empty(listing, known) and Accept.EMPTIED not in work.policy.accept:
+        held = sum(1 for one in known.values() if one.state in HELD)
         raise SafetyStop(
-            f"it held {len(known)} messages at the last pass and is empty now",
+            f"it held {held} messages at the last pass and is empty now",
             about=row_label(row),
             advice="if it was emptied on purpose, run again with --accept emptied; nothing was changed in the target",
         )
@@ -147,10 +158,9 @@ async def _bring(work: FolderWork) -> FolderDone:
     return FolderDone(
         row=row,
         target=work.target_folder,
-        gone=[m for m in rows if m.source_uid in gone] if work.policy.source_wins else [],
+        gone=[m for m in rows if m.source_uid in gone],
         cursor=replace(source, messages=listed),
         listed=listed,
-        resumed_at=resumed_at,
     )
 
 
@@ -177,6 +187,9 @@ async def _check_uidvalidity(work: FolderWork, rows: list[MessageRow]) -> tuple[
         "target_uidvalidity": now[1],
         "adopted": False,
         "source_modseq": None,
+        "pending_base": None,
+        "watch_base": None,
+        "watch_until": None,
     }
     await ledger.write(lambda db: db.update_folder(work.lease, row.id, **changes))
     return replace(row, **changes), rows
@@ -210,20 +223,39 @@ async def _carry_marks(work: FolderWork, actions: Actions) -> None:
     for start in range(0, len(actions.flags), MARKS_AT_ONCE):
         part = actions.flags[start : start + MARKS_AT_ONCE]
         await work.gate.wait()
+        await work.mailbox.hold()
         await work.target.set_flags([marks for _, marks in part])
         changed = [(uid, marks.flags, marks.keywords) for uid, marks in part]
         await ledger.write(lambda db: db.set_flags(work.lease, work.row.id, changed))
         work.counts.flags += len(part)
+        for uid, flags, keywords in changed:
+            await work.lost_marks(uid, flags, keywords)
+    for uid in actions.unplaced:
+        await work.different(uid, Reason.FLAGS, "its flags changed, but its uid in the target is not known")
 
 
 async def settle_pending(work: FolderWork, rows: list[MessageRow]) -> bool:
-    """After a crash: find out which pending messages reached the target (design §5). True if some must be sent again.
+    """After a crash: find out which pending messages reached the target (design §5). True if some must be sent again;
+    the gap is then watched for twins."""
+    base = work.row.pending_base or 1
+    if await _settle(work, rows, base):
+        return False
+    now = time.time()
+    if work.row.watch_base is not None and (work.row.watch_until or 0) > now:
+        base = min(base, work.row.watch_base)
+    watch: FolderChanges = {"watch_base": base, "watch_until": now + WATCH_SECONDS}
+    await work.ledger.write(lambda db: db.update_folder(work.lease, work.row.id, **watch))
+    return True
 
-    They are looked for by exact digest from the recorded uidnext on; a target that changes bytes as it stores them is
-    met by the fingerprint, which counts as adopted by headers.
+
+async def _settle(work: FolderWork, rows: list[MessageRow], base: int) -> bool:
+    """Confirm the pending messages that stand in the target from uid `base` on. True if that is all of them.
+
+    They are looked for by exact digest; a target that changes bytes as it stores them is met by the fingerprint, which
+    counts as adopted by headers.
     """
     pending = [m for m in rows if m.state == State.PENDING]
-    found, prints = await read_gap(work.target, rows, work.row.pending_base or 1)
+    found, prints = await read_gap(work.target, rows, base)
     settled = settle([Bytes(m.source_uid, m.digest or b"") for m in pending], found)
     taken = set(settled.values())
     by_headers: dict[int, int] = {}
@@ -236,11 +268,7 @@ async def settle_pending(work: FolderWork, rows: list[MessageRow]) -> bool:
     ledger = work.ledger
     await ledger.write(lambda db: db.confirm(work.lease, work.row.id, sorted(settled.items())))
     await ledger.write(lambda db: db.confirm(work.lease, work.row.id, sorted(by_headers.items()), State.ADOPTED))
-    if len(taken) == len(pending):
-        return False
-    watch: FolderChanges = {"watch_base": work.row.pending_base or 1, "watch_until": time.time() + WATCH_SECONDS}
-    await ledger.write(lambda db: db.update_folder(work.lease, work.row.id, **watch))
-    return True
+    return len(taken) == len(pending)
 
 
 async def read_gap(
@@ -268,7 +296,7 @@ async def _settle_unnumbered(work: FolderWork) -> None:
     pending = [m for m in rows if m.state == State.PENDING]
     if not pending:
         return
-    await settle_pending(work, rows)
+    await _settle(work, rows, work.row.pending_base or work.target_selected.status.uidnext)
     left = [m for m in await ledger.call(lambda db: db.messages(work.row.id)) if m.state == State.PENDING]
     await ledger.write(lambda db: db.confirm(work.lease, work.row.id, [(m.source_uid, None) for m in left]))
     work.counts.copied += len(pending)

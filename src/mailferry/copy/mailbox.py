@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from mailferry.copy.folder import FolderDone, FolderTask, copy_folder, row_label
 from mailferry.copy.identity import check_identity
 from mailferry.copy.progress import Counts
-from mailferry.copy.vanished import record_cursor, remove_late_twins, resolve_vanished
+from mailferry.copy.vanished import missing_folders, record_cursor, remove_late_twins, resolve_vanished
 from mailferry.copy.work import Engine, MailboxWork, Suspects
 from mailferry.errors import Fenced, ItemError, MailferryError, SafetyStop, Temporary
 from mailferry.ledger.rows import FolderRow, Kind, Lease
@@ -86,9 +86,8 @@ async def _attempts(
     work: MailboxWork, source: Source, target: Target, first: asyncio.Task[Opened] | None, progress: Progress
 ) -> None:
     policy = work.engine.policy
-    fruitless = 0
+    fruitless = most = 0
     while True:
-        before = work.total().copied
         watching = asyncio.ensure_future(_report_often(work, progress))
         try:
             opened, first = await (first or open_mailbox(source, target)), None
@@ -97,7 +96,8 @@ async def _attempts(
             return
         except Temporary as error:
             first = None
-            fruitless = 0 if work.total().copied > before else fruitless + 1
+            fruitless = 0 if work.total().copied > most else fruitless + 1
+            most = max(most, work.total().copied)
             if fruitless >= policy.patience:
                 raise
             work.careful = fruitless >= 2
@@ -129,11 +129,14 @@ async def _attempt(work: MailboxWork, source: Source, target: Target, opened: Op
     work.expected = sum(folder.status.messages for folder in opened.source_folders if folder.status)
     await _count_excluded(work, plan, rows)
     tasks = _tasks(work, plan, opened.target_folders, rows)
+    missing: list[FolderDone] = []
+    if work.engine.policy.source_wins:
+        missing = await missing_folders(work, lane, rows.values(), opened.source_folders, opened.target_folders)
     done: list[FolderDone] = []
-    if tasks:
+    if tasks or missing:
         await check_identity(work, lane, opened.source_folders, opened.target_folders)
         await _bring_all(work, opened, source, target, tasks, done)
-        await resolve_vanished(work, lane, [folder for folder in done if folder.gone])
+        await resolve_vanished(work, lane, [*(folder for folder in done if folder.gone), *missing])
     await remove_late_twins(work, lane, done, opened.target_folders)
     await lane.target.finish()
 
@@ -166,7 +169,8 @@ def _tasks(
         row, target = rows.get(pair.source.path), there.get(pair.target_path)
         if row is not None and unchanged(pair.source, target, row):
             messages = row.source_messages or 0
-            work.counts[row.id] = Counts(folders=1, listed=messages, there=messages)
+            if row.cursor_pass != work.pass_id:  # else its counts are those of an earlier attempt of this pass
+                work.counts[row.id] = Counts(folders=1, listed=messages, there=messages)
         else:
             tasks.append(FolderTask(pair, target, row))
     return sorted(tasks, key=lambda task: (task.pair.source.path != INBOX, -_messages(task)))

@@ -99,10 +99,14 @@ class _Stream:
                 continue
             held = min(item.body.size, policy.chunk_bytes)
             if not work.budget.try_take(held):
-                if chunk.rows:
-                    await self.read.put(chunk)
-                    chunk = Chunk()
-                await work.budget.take(held)
+                try:
+                    if chunk.rows:
+                        await self.read.put(chunk)
+                        chunk = Chunk()
+                    await work.budget.take(held)
+                except BaseException:
+                    item.body.close()
+                    raise
             self.held[item.uid] = (item, held)
             chunk.messages.append(item)
             chunk.rows.append(outgoing(item))
@@ -153,6 +157,7 @@ class _Stream:
             if isinstance(result, Stored) or result.reason not in REPAIRABLE:
                 continue
             body = MemoryBody(repaired(b"".join(message.body.chunks())))
+            await self.work.unsent([message.uid])
             chunk.rows[index] = chunk.rows[index]._replace(size=body.size, digest=digest(body))
             await self.work.intend([chunk.rows[index]])
             (settled[index],) = await self.work.target.append([replace(message, body=body)])

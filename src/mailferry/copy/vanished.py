@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 from mailferry.copy.folder import FolderDone, read_gap
 from mailferry.copy.policy import Accept
+from mailferry.copy.progress import Counts
 from mailferry.copy.work import MailboxWork
 from mailferry.errors import SafetyStop
 from mailferry.ledger.rows import FolderChanges, FolderRow, Kind, MessageRow
@@ -34,12 +36,13 @@ async def resolve_vanished(work: MailboxWork, lane: Lane, done: Sequence[FolderD
         places = _Places(folder.row.id, arrivals, {m.source_uid for m in folder.gone}, taken)
         for message in folder.gone:
             if message.state in HELD:
-                (moved if places.take(message) else left).setdefault(folder.row.id, []).append(message)
-    mirror = policy.deletions is Deletions.MIRROR
+                has_moved = policy.source_wins and places.take(message)
+                (moved if has_moved else left).setdefault(folder.row.id, []).append(message)
+    mirror = policy.source_wins and policy.deletions is Deletions.MIRROR
     if mirror and Accept.DELETIONS not in policy.accept:
         await _brake(work, left)
     for folder in done:
-        counts = work.counts[folder.row.id]
+        counts = work.counts.setdefault(folder.row.id, Counts())
         here, gone = moved.get(folder.row.id, []), left.get(folder.row.id, [])
         counts.moved += len(here)
         await _remove(work, lane, folder, here)
@@ -48,7 +51,8 @@ async def resolve_vanished(work: MailboxWork, lane: Lane, done: Sequence[FolderD
             await _remove(work, lane, folder, gone)
         else:
             counts.gone += len(gone)
-            await _state(work, folder.row.id, gone, State.GONE)
+            if folder.cursor is not None:  # the messages of a folder that is not listed may come back with it
+                await _state(work, folder.row.id, gone, State.GONE)
         never = [m for m in folder.gone if m.state not in HELD]
         await _state(work, folder.row.id, never, State.GONE)
         await record_cursor(work, folder)
@@ -88,6 +92,8 @@ class _Places:
 async def record_cursor(work: MailboxWork, done: FolderDone) -> None:
     """The folder is in step: what the source's counters were. With failures left it is listed again next time."""
     ledger, cursor = work.engine.ledger, done.cursor
+    if cursor is None:
+        return
     complete = work.counts[done.row.id].failed == 0
     changes: FolderChanges = {
         "source_uidnext": cursor.uidnext,
@@ -111,32 +117,51 @@ async def _brake(work: MailboxWork, left: dict[int, list[MessageRow]]) -> None:
 
 
 async def _remove(work: MailboxWork, lane: Lane, folder: FolderDone, rows: Sequence[MessageRow]) -> None:
-    uids = {m.target_uid: m for m in rows if m.target_uid is not None}
-    if not uids:
-        await _state(work, folder.row.id, rows, State.REMOVED)
+    """Remove these from the target. What stays there, since the target cannot remove it or its uid is not known, is
+    a difference."""
+    if not rows:
         return
-    await lane.target.select(folder.target)
-    stayed = set(await lane.target.remove(sorted(uids)))
+    uids = [m.target_uid for m in rows if m.target_uid is not None]
+    stayed: set[int | None] = {None}
+    if uids:
+        await lane.target.select(folder.target)
+        await work.hold()
+        stayed.update(await lane.target.remove(sorted(uids)))
+    still = [m for m in rows if m.target_uid in stayed]
     ledger = work.engine.ledger
-    for uid in sorted(stayed):
+    for message in still:
+        why = "its uid there is not known" if message.target_uid is None else "this target cannot remove one message"
+        text = f"it moved or was deleted at the source, and is still in the target: {why}"
         await ledger.write(
-            lambda db: db.fail(
-                work.lease,
-                folder.row.id,
-                uids[uid].source_uid,
-                Reason.DUPLICATE,
-                "it moved or was deleted at the source, and is still here: this target cannot remove single messages",
-                Kind.DIFFERENCE,
-            )
+            lambda db: db.fail(work.lease, folder.row.id, message.source_uid, Reason.DUPLICATE, text, Kind.DIFFERENCE)
         )
     await _state(work, folder.row.id, [m for m in rows if m.target_uid not in stayed], State.REMOVED)
-    await _state(work, folder.row.id, [uids[uid] for uid in stayed], State.GONE)
+    await _state(work, folder.row.id, still, State.GONE)
 
 
 async def _state(work: MailboxWork, folder_id: int, rows: Sequence[MessageRow], state: State) -> None:
     if rows:
         ledger = work.engine.ledger
         await ledger.write(lambda db: db.set_state(work.lease, folder_id, [m.source_uid for m in rows], state))
+
+
+async def missing_folders(
+    work: MailboxWork, lane: Lane, rows: Iterable[FolderRow], source: Sequence[Folder], target: Sequence[Folder]
+) -> list[FolderDone]:
+    """Folders that were carried and are no longer listed at the source (renamed or removed), with all they held: their
+    messages may have moved. Where people removed or renumbered the target's folder, nothing can be done there."""
+    listed = {folder.path for folder in source}
+    places = {folder.path: folder for folder in target}
+    ledger = work.engine.ledger
+    missing = []
+    for row in rows:
+        place = places.get(row.target_path or ())
+        if row.source_path in listed or row.excluded is not None or place is None or not place.selectable:
+            continue
+        held = [m for m in await ledger.call(lambda db: db.messages(row.id)) if m.state in HELD]
+        if held and (await lane.target.select(place)).status.uidvalidity == row.target_uidvalidity:
+            missing.append(FolderDone(row, place, held, None))
+    return missing
 
 
 async def remove_late_twins(
@@ -152,9 +177,8 @@ async def remove_late_twins(
     watched = [row for row in rows if row.watch_until is not None and row.watch_until > time.time()]
     if not watched:
         return
-    resumed = [folder.resumed_at for folder in done if folder.resumed_at is not None]
-    if resumed:
-        await asyncio.sleep(max(resumed) + work.engine.policy.late_commit_wait - time.monotonic())
+    if work.resumed_at is not None:
+        await asyncio.sleep(work.resumed_at + work.engine.policy.late_commit_wait - time.monotonic())
     places = {folder.path: folder for folder in target_folders}
     places.update({folder.target.path: folder.target for folder in done})
     for row in watched:
@@ -164,7 +188,9 @@ async def remove_late_twins(
 
 async def _twins_of(work: MailboxWork, lane: Lane, row: FolderRow, target: Folder) -> None:
     ledger = work.engine.ledger
-    await lane.target.select(target)
+    selected = await lane.target.select(target)
+    if selected.status.uidvalidity != row.target_uidvalidity:
+        return  # renumbered: the recorded uids say nothing here, and the folder's own check stops or forgets them
     messages = await ledger.call(lambda db: db.messages(row.id))
     twice = [m for m in messages if m.attempts > 1 and m.state in HELD and m.digest is not None]
     if not twice:
@@ -173,10 +199,14 @@ async def _twins_of(work: MailboxWork, lane: Lane, row: FolderRow, target: Folde
     twins = late_twins([Sent(m.digest or b"", m.attempts) for m in twice], found)
     if not twins:
         return
+    await work.hold()
     stayed = set(await lane.target.remove(twins))
-    digests = {item.digest for item in found if item.uid in twins and item.uid not in stayed}
-    once = [m.source_uid for m in twice if m.digest in digests]
-    await ledger.write(lambda db: db.sent_once(work.lease, row.id, once))
+    again: defaultdict[bytes | None, list[int]] = defaultdict(list)
+    for message in twice:
+        again[message.digest] += [message.source_uid] * (message.attempts - 1)
+    removed = [item.digest for item in found if item.uid in twins and item.uid not in stayed]
+    unsent = [again[digest].pop() for digest in removed]
+    await ledger.write(lambda db: db.unsent(work.lease, row.id, unsent))
     await ledger.write(
         lambda db: db.audit(
             "removed twins that a killed run left",
@@ -197,4 +227,4 @@ async def _twins_of(work: MailboxWork, lane: Lane, row: FolderRow, target: Folde
             )
         )
     if row.id in work.counts:
-        work.counts[row.id].twins += len(twins)
+        work.counts[row.id].twins += len(unsent)

@@ -63,6 +63,12 @@ class MailboxWork:
     expected: int = 0
     counts: dict[int, Counts] = field(default_factory=dict)
     """By folder id; an attempt that follows another replaces them."""
+    resumed_at: float | None = None
+    """Monotonic seconds at which it was last found that messages of an interrupted attempt must be sent again."""
+
+    async def hold(self) -> None:
+        """`Fenced` if the lease was taken over: asked before the target is changed without telling the ledger first."""
+        await self.engine.ledger.write(lambda db: db.renew(self.lease))
 
     def total(self) -> Counts:
         """The sum over the folders seen in this pass."""
@@ -133,16 +139,24 @@ class FolderWork:
         """Record what the target said of one chunk. A message whose target uid is unknown stays pending: it is settled
         by reading the target when all of the folder is sent."""
         stored: list[tuple[int, int | None]] = []
+        refused: list[int] = []
         for row, result in zip(rows, results, strict=True):
             if isinstance(result, Failed):
                 await self.fail(Failed(row.source_uid, result.reason, result.text))
+                refused.append(row.source_uid)
                 continue
             if result.uid is not None:
                 stored.append((row.source_uid, result.uid))
                 self.counts.copied += 1
                 self.counts.bytes += row.size
-            await self._lost_marks(row)
+            await self.lost_marks(row.source_uid, row.flags, row.keywords)
         await self.ledger.write(lambda db: db.confirm(self.lease, self.row.id, stored))
+        await self.unsent(refused)
+
+    async def unsent(self, uids: Sequence[int]) -> None:
+        """The target said of these that it did not store what was just sent: no late twin can come of it."""
+        if uids:
+            await self.ledger.write(lambda db: db.unsent(self.lease, self.row.id, uids))
 
     async def fail(self, item: Failed) -> None:
         """A row in the ledger's failures (law 2); the message counts as failed until a later pass brings it."""
@@ -157,12 +171,13 @@ class FolderWork:
     async def _record(self, uid: int | None, reason: Reason, text: str, kind: Kind) -> None:
         await self.ledger.write(lambda db: db.fail(self.lease, self.row.id, uid, reason, text, kind))
 
-    async def _lost_marks(self, row: Intent) -> None:
+    async def lost_marks(self, uid: int, flags: int, keywords: Sequence[str]) -> None:
+        """Name what the target cannot hold of a message's flags and keywords."""
         selected = self.target_selected
-        if row.keywords and not selected.new_keywords and (lost := set(row.keywords) - selected.keywords):
-            await self.different(row.source_uid, Reason.KEYWORDS, "the target cannot hold: " + " ".join(sorted(lost)))
-        if row.flags & ~selected.permanent_flags:
-            await self.different(row.source_uid, Reason.FLAGS, "the target does not keep all of its flags")
+        if keywords and not selected.new_keywords and (lost := set(keywords) - selected.keywords):
+            await self.different(uid, Reason.KEYWORDS, "the target cannot hold: " + " ".join(sorted(lost)))
+        if flags & ~selected.permanent_flags:
+            await self.different(uid, Reason.FLAGS, "the target does not keep all of its flags")
 
     def gone_meanwhile(self, uid: int) -> None:
         """A message vanished between listing and reading: it counts as not listed; the next pass sees it gone."""

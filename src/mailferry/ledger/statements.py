@@ -53,7 +53,7 @@ pending = messages.where(message.c.state == State.PENDING)
 
 confirm = message.update().where(HERE).values(state=sa.bindparam("to_state"), target_uid=sa.bindparam("to_uid"))
 
-sent_once = message.update().where(HERE).values(attempts=1)
+unsent = message.update().where(HERE).values(attempts=message.c.attempts - 1)
 
 set_flags = message.update().where(HERE).values(flags=sa.bindparam("to_flags"), keywords=sa.bindparam("to_keywords"))
 

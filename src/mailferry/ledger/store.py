@@ -358,12 +358,13 @@ class Ledger:
                     f"folder {folder_id}: messages were confirmed that were never intended", about=self.name
                 )
 
-    def sent_once(self, lease: Lease, folder_id: int, uids: Sequence[int]) -> None:
-        """The twins of these messages are gone from the target: they count as sent once."""
+    def unsent(self, lease: Lease, folder_id: int, uids: Sequence[int]) -> None:
+        """One sending of each of these messages is known to have left nothing in the target: it was refused, or its
+        twin is removed. A uid may stand here several times."""
         with self._write() as connection:
             self._guard(connection, lease, folder_id)
             if uids:
-                connection.execute(statements.sent_once, [{"of_folder": folder_id, "of_uid": uid} for uid in uids])
+                connection.execute(statements.unsent, [{"of_folder": folder_id, "of_uid": uid} for uid in uids])
 
     def adopt(self, lease: Lease, folder_id: int, pass_id: int, rows: Sequence[Adopted]) -> None:
         """These messages are in the target already."""

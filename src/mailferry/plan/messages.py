@@ -35,12 +35,14 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Actions:
-    """`copy`: source uids to bring. `flags`: source uid, and the target uid with the marks it must get. `gone`: source
-    uids that are no longer there. `there`: how many listed messages are done already.
+    """`copy`: source uids to bring. `flags`: source uid, and the target uid with the marks it must get. `unplaced`:
+    source uids whose marks changed, but whose target uid is not known. `gone`: source uids that are no longer there.
+    `there`: how many listed messages are done already.
     """
 
     copy: list[int]
     flags: list[tuple[int, Listed]]
+    unplaced: list[int]
     gone: list[int]
     there: int
 
@@ -53,6 +55,7 @@ def compare(listing: Listing, known: Mapping[int, Known]) -> Actions:
     """
     copy: list[int] = []
     flags: list[tuple[int, Listed]] = []
+    unplaced: list[int] = []
     there = 0
     for item in listing.messages:
         row = known.get(item.uid)
@@ -60,8 +63,11 @@ def compare(listing: Listing, known: Mapping[int, Known]) -> Actions:
             copy.append(item.uid)
         elif row.state in HELD:
             there += 1
-            changed = row.flags != item.flags or row.keywords != item.keywords
-            if changed and row.target_uid is not None:
+            if row.flags == item.flags and row.keywords == item.keywords:
+                continue
+            if row.target_uid is None:
+                unplaced.append(item.uid)
+            else:
                 flags.append((item.uid, Listed(row.target_uid, item.flags, item.keywords)))
         else:  # a uid that had gone is never given again (RFC 3501 §2.3.1.1): the store broke its word, so it is new
             copy.append(item.uid)
@@ -70,7 +76,7 @@ def compare(listing: Listing, known: Mapping[int, Known]) -> Actions:
         gone = [uid for uid, row in known.items() if uid not in listed and row.state in OURS]
     else:
         gone = [uid for uid in listing.vanished if uid in known and known[uid].state in OURS]
-    return Actions(copy, flags, sorted(gone), there)
+    return Actions(copy, flags, unplaced, sorted(gone), there)
 
 
 def suddenly_empty(listing: Listing, known: Mapping[int, Known], least: int = 10) -> bool:
