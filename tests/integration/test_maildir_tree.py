@@ -351,10 +351,35 @@ def test_a_chunk_after_a_failed_one_does_not_overtake_it(account: MaildirAccount
             await bad
         with pytest.raises((Temporary, LocalProtocolError)):
             await good
+        with pytest.raises(Temporary, match="earlier"):
+            await session.append([message(4, ONE)])
         await session.close()
         again = await filled(account)
         assert [m.uid for m in (await again.listing()).messages] == [1]
         await again.close()
+
+    run(work())
+
+
+def test_no_folder_is_left_out(account: MaildirAccount) -> None:
+    """Names that no server makes, and two that mean the same, are shown; another layout is refused."""
+    root = FilePath(account.path)
+
+    async def work() -> None:
+        session = await filled(account, 1)
+        for name in (".a..b", ".Entw&APw-rfe", ".Entwürfe", ".no folder"):
+            for part in ("cur", "new", "tmp") if name != ".no folder" else ("other",):
+                (root / name / part).mkdir(parents=True)
+        source = await MaildirSource(account).session()
+        folders = await source.folders()
+        assert {f.path for f in folders} == {INBOX, (".a..b",), ("Entwürfe",), (".Entwürfe",)}
+        for folder in folders:
+            await source.select(folder)
+        (root / "Folder" / "cur").mkdir(parents=True)
+        with pytest.raises(Permanent, match=r"Maildir\+\+"):
+            await source.folders()
+        await source.close()
+        await session.close()
 
     run(work())
 

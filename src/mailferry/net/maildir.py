@@ -109,9 +109,18 @@ class Tree:
         """Each folder's place and directory name (`wire.ROOT` for the root), INBOX first, parents before children."""
         found: dict[Path, str] = {}
         for entry in sorted(os.listdir(self.root)):
-            path = wire.path_of(entry) if entry.startswith(".") else None
-            if path is not None and path != INBOX and path not in found and self._is_folder(entry):
-                found[path] = entry
+            if not self._is_folder(entry):
+                continue
+            path = wire.path_of(entry)
+            if path is None:
+                raise Permanent(
+                    f"the tree has a folder {entry!r} beside INBOX, so it is not Maildir++ (Dovecot's LAYOUT=fs?)",
+                    about=self.account.key,
+                    advice="serve the tree with Dovecot and read it over IMAP",
+                )
+            if path == INBOX or path in found:
+                path = (entry,)  # two directories whose names decode to the same: both are shown
+            found[path] = entry
         return [(INBOX, wire.ROOT), *((path, found[path]) for path in sorted(found))]
 
     def _is_folder(self, entry: str) -> bool:

@@ -503,7 +503,7 @@ def _clear_tmp(folder: OpenFolder) -> None:
         origin = wire.origin(name)
         if origin is None:
             continue
-        if name.partition(".U")[2] and not name.endswith(HOST):
+        if origin.host != wire.host_part(HOST):
             found = os.stat(name, dir_fd=folder.tmp, follow_symlinks=False)
             if time.time() - found.st_ctime < TMP_AGE:
                 continue

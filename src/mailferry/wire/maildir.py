@@ -25,7 +25,7 @@ MAX_UID = 2**32 - 2
 
 _FLAG_LETTERS = {"D": Flag.DRAFT, "F": Flag.FLAGGED, "R": Flag.ANSWERED, "S": Flag.SEEN, "T": Flag.DELETED}
 _SIZES = re.compile(r",([SW])=(\d+)")
-_OURS = re.compile(r"\d+\.M\d+P(\d+)F([0-9a-f]+)U(\d+)\.")
+_OURS = re.compile(r"\d+\.M\d+P(\d+)F([0-9a-f]+)U(\d+)\.([^,:]+)")
 _TIME = re.compile(r"(\d{1,10})(?:\.M(\d{1,6})(?!\d))?")
 
 
@@ -74,8 +74,12 @@ def sizes(base: str) -> tuple[int | None, int | None]:
 
 def own_base(seconds: int, micros: int, pid: int, uidvalidity: int, uid: int, host: str) -> str:
     """The base name of a message that we write, without sizes: it tells which uid it is to have where."""
-    host = host.replace("/", "\\057").replace(":", "\\072")
-    return f"{seconds}.M{micros:06d}P{pid}F{uidvalidity:x}U{uid}.{host}"
+    return f"{seconds}.M{micros:06d}P{pid}F{uidvalidity:x}U{uid}.{host_part(host)}"
+
+
+def host_part(host: str) -> str:
+    """A host's name as it stands in file names."""
+    return re.sub(r"[/:,]", lambda m: f"\\{ord(m[0]):03o}", host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +89,13 @@ class Origin:
     pid: int
     uidvalidity: int
     uid: int
+    host: str
 
 
 def origin(base: str) -> Origin | None:
     """Who wrote the message of this name, if we did."""
     found = _OURS.match(base)
-    return Origin(int(found[1]), int(found[2], 16), int(found[3])) if found else None
+    return Origin(int(found[1]), int(found[2], 16), int(found[3]), found[4]) if found else None
 
 
 def delivered(base: str) -> tuple[int, int, str]:
@@ -134,12 +139,17 @@ ROOT = "INBOX"
 
 
 def path_of(directory: str) -> Path | None:
-    """The place of a folder's directory (`.A.B`), or None if it is not a folder's. The root is called `INBOX`."""
+    """The place of a folder's directory (`.A.B`), or None if it is not a folder's. The root is called `INBOX`.
+
+    A name with an empty level, which no server makes, is one level as it stands.
+    """
     if directory == ROOT:
         return INBOX
-    levels = directory[1:].split(".")
-    if directory[0] != "." or not all(levels):
+    if directory[:1] != "." or directory in (".", ".."):
         return None
+    levels = directory[1:].split(".")
+    if not all(levels):
+        levels = [directory]
     return tuple(utf7.decode(level.encode("utf-8", "surrogateescape")) for level in levels)
 
 
