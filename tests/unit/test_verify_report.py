@@ -18,6 +18,8 @@ from mailferry.ledger.owner import owner_text
 from mailferry.ledger.rows import FolderRow, Intent, Kind
 from mailferry.ledger.store import Ledger
 from mailferry.model.message import Reason
+from mailferry.verify.compare import Difference, Finding, FolderCounts
+from mailferry.verify.record import finding_dict
 from mailferry.verify.report import ROWS, SHOWN, file_name, person, report_data, shown, write_report
 
 HOSTILE = "<script>alert('x')</script>\u202egpj.\"&\x1b[31m"
@@ -117,7 +119,7 @@ def test_json_says_the_same_and_adds_up(ledger: Ledger, tmp_path: Path) -> None:
     assert written["mailboxes"][0]["failures"] == [
         {
             "kind": "failed", "reason": "too-large", "text": "552 INBOX too large", "folder": ["INBOX"], "uid": 2,
-            "date": None, "size": None,
+            "target_uid": None, "date": None, "size": None,
         }
     ]  # fmt: skip
 
@@ -170,11 +172,15 @@ def test_differences_of_the_copy_are_shown(ledger: Ledger, tmp_path: Path) -> No
     mailbox = ledger.mailboxes()[0]
     lease = ledger.acquire(mailbox.id, owner_text(), 60)
     ledger.fail(lease, 1, 1, Reason.KEYWORDS, "the target cannot hold: work", Kind.DIFFERENCE)
+    ledger.fail(lease, 1, None, Reason.ACL, "no rights here (of anna)", Kind.DIFFERENCE)
+    ledger.fail(lease, None, None, Reason.SAFETY, "the whole mailbox smells")
     write_report(ledger, tmp_path)
     (page,) = (tmp_path / "mailbox").iterdir()
     text = "".join(check(page).text)
     assert "the target cannot hold: work" in text
     assert "2023-11-14 22:13" in text
+    assert "no rights here (of anna)" in text
+    assert "the whole mailbox smells" in text
 
 
 def test_an_empty_ledger_has_a_report(ledger: Ledger, tmp_path: Path) -> None:
@@ -205,3 +211,46 @@ def test_keys_as_people_read_them() -> None:
 def test_jinja2_is_imported_only_to_write() -> None:
     code = "import sys, mailferry.verify.report; sys.exit('jinja2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def finding(kind: Difference, **more: object) -> dict[str, object]:
+    return finding_dict(Finding(kind, f"text of {kind.value}", **more))  # type: ignore[arg-type]
+
+
+def test_every_difference_can_be_shown(ledger: Ledger, tmp_path: Path) -> None:
+    fill(ledger, "anna")
+    findings = [finding(kind) for kind in Difference] + [
+        finding(kind, source_uid=1, date=0, size=1) for kind in Difference
+    ]
+    counts = FolderCounts(listed=2, copied=1, failed=1, missing=1).as_dict()
+    folder = {"source": ["New"], "findings": [finding(Difference.FOLDER_UNKNOWN)]}
+    tally = {kind.value: 3 for kind in Difference}
+    here = {"counts": counts, "tally": tally, "findings": findings}
+    whole = {**here, "content": "full", "share": 1.0, "findings": [], "unknown_folders": [folder]}
+    ledger.put_verification(1, "Poor", here, folder_id=1)
+    ledger.put_verification(1, "Poor", whole)
+    index = write_report(ledger, tmp_path)
+    (page,) = (tmp_path / "mailbox").iterdir()
+    text = "".join(check(page).text)
+    for kind in set(Difference) - {Difference.FAILED, Difference.FOLDER_FAILED, Difference.NAMED}:
+        assert f"text of {kind.value}" in text, kind
+    assert "1 of them is not in the new mailbox now" in text
+    assert "Some mailboxes must not be switched over yet" in "".join(check(index).text)
+    assert report_data(ledger)["summary"]["score"] == "Poor"
+    fill(ledger, "boris")  # not verified: the worst that was found stays
+    assert report_data(ledger)["summary"]["score"] == "Poor"
+
+
+def test_a_verification_before_the_last_pass_is_no_score(ledger: Ledger, tmp_path: Path) -> None:
+    fill(ledger, "anna")
+    whole = {"counts": FolderCounts(listed=2, copied=2).as_dict(), "tally": {}, "findings": [], "unknown_folders": []}
+    ledger.put_verification(1, "Perfect", {**whole, "content": "none", "share": 0.0})
+    assert report_data(ledger)["summary"]["score"] == "Perfect"
+    lease = ledger.acquire(1, owner_text(), 60)
+    pass_id = ledger.begin_pass(lease, "copy")
+    ledger.end_pass(lease, pass_id, "done", {"listed": 2, "copied": 0, "there": 1, "failed": 1}, 0)
+    data = report_data(ledger)
+    assert (data["mailboxes"][0]["score"], data["summary"]["score"]) == (None, None)
+    assert data["mailboxes"][0]["numbers"]["copied"] == 1  # by an earlier pass of ours, not there before
+    index = write_report(ledger, tmp_path)
+    assert "1 of 1 mailboxes has not been verified" in " ".join("".join(check(index).text).split())

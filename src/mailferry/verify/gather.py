@@ -169,6 +169,7 @@ def _failures(ledger: Ledger, failures: Sequence[Failure], paths: Mapping[int, l
                 "text": one.text,
                 "folder": paths.get(one.folder_id) if one.folder_id is not None else None,
                 "uid": one.source_uid,
+                "target_uid": row.target_uid if row is not None else None,
                 "date": row.internal_date if row is not None else None,
                 "size": row.size if row is not None else None,
             }
