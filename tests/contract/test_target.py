@@ -70,6 +70,29 @@ def test_create_makes_a_folder_with_its_parents_and_gives_back_one_that_is_there
     run(work())
 
 
+def test_sessions_make_folders_at_the_same_time(target: TargetCase) -> None:
+    paths = [("Shared parent", f"child {n}") for n in range(6)]
+
+    async def one(path: tuple[str, ...]) -> None:
+        session = await writer(target.target)
+        folder = await session.create(path, None, 1, 1)
+        await session.subscribe(folder)
+        await session.select(folder)
+        assert [type(r) for r in await session.append([message(1, ONE)])] == [Stored]
+
+    async def work() -> None:
+        await made(await writer(target.target))
+        for start in range(0, len(paths), target.target.lanes):
+            await asyncio.gather(*(one(path) for path in paths[start : start + target.target.lanes]))
+        other = await reader(target.target)
+        found = {folder.path: folder for folder in await other.folders()}
+        for path in paths:
+            assert found[path].subscribed
+            assert (await other.select(found[path])).status.messages == 1
+
+    run(work())
+
+
 def test_create_refuses_names_that_cannot_be_and_lives(target: TargetCase) -> None:
     async def work() -> None:
         session = await writer(target.target)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -54,9 +55,13 @@ Outcome = int | Failed
 
 
 class WritableTree(Tree):
-    """One Maildir++ tree, written. Made with its INBOX if there is nothing at the path yet."""
+    """One Maildir++ tree, written. Made with its INBOX if there is nothing at the path yet.
 
-    def __init__(self, account: MaildirAccount) -> None:
+    `side_files` is shared by all sessions of the tree: held while what belongs to the whole tree is changed.
+    """
+
+    def __init__(self, account: MaildirAccount, side_files: threading.Lock) -> None:
+        self._side_files = side_files
         try:
             os.makedirs(account.path, mode=0o700, exist_ok=True)
         except OSError as error:
@@ -66,7 +71,8 @@ class WritableTree(Tree):
         if account.owner and os.geteuid() == 0 and not os.listdir(self.root):
             self.owner.take(self.root, directory=True)
         try:
-            self._make(wire.ROOT)
+            with side_files:
+                self._make(wire.ROOT)
         except OSError as error:
             self.close()
             raise error_of(error, account.key) from error
@@ -86,13 +92,14 @@ class WritableTree(Tree):
 
     def create(self, path: Path, uidvalidity: int | None) -> Folder:
         """Make a folder with its parents; a fresh one gets this uidvalidity. A kill leaves what the next call ends."""
-        there = dict(self.directories())
-        for depth in range(1, len(path) + 1):
-            name = there.get(path[:depth], self.directory_of(path[:depth]))
-            try:
-                self._make(name)
-            except OSError as error:
-                raise ItemError(f"the folder cannot be made: {error.strerror}", about="/".join(path)) from error
+        with self._side_files:
+            there = dict(self.directories())
+            for depth in range(1, len(path) + 1):
+                name = there.get(path[:depth], self.directory_of(path[:depth]))
+                try:
+                    self._make(name)
+                except OSError as error:
+                    raise ItemError(f"the folder cannot be made: {error.strerror}", about="/".join(path)) from error
         folder = self.open_for_writing(name, uidvalidity)
         status = folder.status()
         folder.close()
@@ -414,20 +421,23 @@ class WritableTree(Tree):
 
     def subscribe(self, folder: Folder) -> None:
         """Enter the folder in the list of subscriptions."""
-        name = maildir.SUBSCRIPTIONS
-        if self.account.flavour is not MaildirFlavour.DOVECOT:
-            name = maildir.COURIER_SUBSCRIBED
-        old = read_file(self.root, name) or b""
-        try:
-            if name == maildir.SUBSCRIPTIONS:
-                paths = wire.parse_subscriptions(old)
-                if folder.path not in paths:
-                    replace_file(self.root, name, wire.format_subscriptions([*paths, folder.path]), self.owner)
-            elif folder.path not in wire.parse_courier_subscribed(old):
-                line = f"INBOX{folder.name.removeprefix(wire.ROOT)}\n".encode("utf-8", "surrogateescape")
-                replace_file(self.root, name, old + line, self.owner)
-        except OSError as error:
-            raise error_of(error, self.account.key) from error
+        with self._side_files:
+            try:
+                self._subscribe(folder)
+            except OSError as error:
+                raise error_of(error, self.account.key) from error
+
+    def _subscribe(self, folder: Folder) -> None:
+        if self.account.flavour is MaildirFlavour.DOVECOT:
+            paths = wire.parse_subscriptions(read_file(self.root, maildir.SUBSCRIPTIONS) or b"")
+            if folder.path not in paths:
+                data = wire.format_subscriptions([*paths, folder.path])
+                replace_file(self.root, maildir.SUBSCRIPTIONS, data, self.owner)
+            return
+        old = read_file(self.root, maildir.COURIER_SUBSCRIBED) or b""
+        if folder.path not in wire.parse_courier_subscribed(old):
+            line = f"INBOX{folder.name.removeprefix(wire.ROOT)}\n".encode("utf-8", "surrogateescape")
+            replace_file(self.root, maildir.COURIER_SUBSCRIBED, old + line, self.owner)
 
     def set_acl(self, name: str, rights: Mapping[str, str]) -> None:
         """Add these rights to Dovecot's ACL file of the folder."""

@@ -7,6 +7,7 @@ Chunks that wait at the same time are made durable together. See `net/maildir_wr
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -164,6 +165,7 @@ class MaildirTarget:
     def __init__(self, account: MaildirAccount) -> None:
         self.account = account
         self.key = account.key
+        self._side_files = threading.Lock()
 
     async def session(self) -> MaildirTargetSession:
-        return MaildirTargetSession(await asyncio.to_thread(WritableTree, self.account))
+        return MaildirTargetSession(await asyncio.to_thread(WritableTree, self.account, self._side_files))
