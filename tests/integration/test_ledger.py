@@ -428,12 +428,12 @@ def test_the_life_of_a_message(ledger: Ledger, lease: Lease, inbox: int) -> None
     ]
 
 
-def test_recovered_twins_count_as_unsent(ledger: Ledger, lease: Lease, inbox: int) -> None:
+def test_sendings_that_left_nothing_are_taken_off(ledger: Ledger, lease: Lease, inbox: int) -> None:
     for _ in range(3):
         ledger.intend(lease, inbox, PASS, intents(1, 2), 1)
     ledger.confirm(lease, inbox, [(1, 50)])
     ledger.confirm(lease, inbox, [(2, 51)], State.ADOPTED)
-    ledger.unsent(lease, inbox, [1])
+    ledger.unsent(lease, inbox, [1, 1])
     assert [(row.state, row.attempts) for row in ledger.messages(inbox)] == [(State.COPIED, 1), (State.ADOPTED, 3)]
 
 
