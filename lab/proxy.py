@@ -20,6 +20,7 @@ Direction = Literal["to_server", "to_client"]
 
 _PIECE = 1 << 18
 _IN_FLIGHT = 64 << 20  # bytes under way in one direction before the sender is slowed down
+_LINGER = 0.5  # seconds
 _TAIL = 4096  # bytes kept to find patterns that arrive in two pieces
 
 
@@ -62,7 +63,14 @@ class Call:
     fn: Callable[[], object]
 
 
-Action = Reset | Close | Stall | Hold | Call
+@dataclass(frozen=True, slots=True)
+class Say:
+    """The receiver gets these bytes instead of the rest, then an orderly end of stream; the sender gets a reset."""
+
+    data: bytes
+
+
+Action = Reset | Close | Stall | Hold | Call | Say
 
 
 @dataclass(slots=True, eq=False)
@@ -283,13 +291,13 @@ class TcpProxy:
                 if isinstance(item, bytes):
                     room.free(len(item))
                     await _write(writer, item)
-                elif await self._act(item, link):
+                elif await self._act(item, link, writer):
                     return
         finally:
             taking.cancel()
             await asyncio.gather(taking, return_exceptions=True)
 
-    async def _act(self, action: Action, link: _Link) -> bool:
+    async def _act(self, action: Action, link: _Link, writer: asyncio.StreamWriter) -> bool:
         """Do what a rule says; True when the connection is over."""
         loop = asyncio.get_running_loop()
         match action:
@@ -317,6 +325,12 @@ class TcpProxy:
                 await asyncio.sleep(max(0.0, until - loop.time()))
             case Call(fn):
                 await self._call(fn)
+            case Say(data):
+                _reset(link.server if writer is link.client else link.client)
+                await _write(writer, data)
+                _end(writer)
+                await asyncio.sleep(_LINGER)  # closing with bytes unread would be a reset, which overtakes what we said
+                return True
         return False
 
     async def _call(self, fn: Callable[[], object]) -> None:

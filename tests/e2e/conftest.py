@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,29 +14,10 @@ from lab.dovecot import Dovecot
 from lab.postgres import Postgres
 from lab.proxy import TcpProxy
 from tests.e2e import moves
+from tests.e2e.cases import Case, NewCase
 from tests.e2e.moves import Contents, Move
 
 _numbers = itertools.count()
-
-
-@dataclass(slots=True)
-class Case:
-    """A move through proxies on both sides. `to_target` is there also for a Maildir, which nothing reaches over it."""
-
-    name: str
-    move: Move
-    from_source: TcpProxy
-    to_target: TcpProxy
-    source: Contents
-    read_target: Callable[[], Contents]
-    target_path: Path
-
-    def finish(self) -> dict[str, int]:
-        return moves.finish(self.move, self.source, self.read_target, self.name)
-
-
-NewCase = Callable[..., AbstractContextManager[Case]]
-"""`new_case(target, ledger, *, source_user, options)`: target is imap, plain or maildir; ledger sqlite or postgres."""
 
 
 @pytest.fixture(scope="session")
