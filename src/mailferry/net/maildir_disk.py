@@ -19,9 +19,13 @@ from dataclasses import dataclass
 from mailferry.errors import ItemError, LocalProtocolError, MailferryError, Permanent, Temporary
 from mailferry.model.account import MaildirAccount
 from mailferry.model.message import Body
+from mailferry.wire import maildir as wire
 
 LOCK_STALE = 120.0
 """Seconds after which an unchanged lock is taken over, as Dovecot does (MAILDIR_UIDLIST_LOCK_STALE_TIMEOUT)."""
+
+TMP_AGE = 36 * 3600
+"""Seconds after which a file in `tmp` of a process on another host is nobody's any more (the Maildir description)."""
 
 HOST = socket.gethostname()
 
@@ -267,6 +271,29 @@ def _write_verbatim(fd: int, body: Body) -> tuple[int, int]:
         bare += chunk.count(b"\n") - chunk.count(b"\r\n") - (last == b"\r" and chunk.startswith(b"\n"))
         last = chunk[-1:] or last
     return stored, stored + bare
+
+
+def clear_tmp(tmp: int) -> None:
+    """Remove what our dead runs left in `tmp`; files of living processes and of other programs stay."""
+    for name in os.listdir(tmp):
+        origin = wire.origin(name)
+        if origin is None:
+            continue
+        if origin.host != wire.host_part(HOST):
+            found = os.stat(name, dir_fd=tmp, follow_symlinks=False)
+            if time.time() - found.st_ctime < TMP_AGE:
+                continue
+        elif is_alive(origin.pid):
+            continue
+        unlink(tmp, name)
+
+
+def unlink(directory: int, name: str) -> None:
+    """Remove a file, if it is still there."""
+    try:
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        return
 
 
 class Clock:

@@ -31,21 +31,19 @@ from mailferry.net.maildir_disk import (
     CLOCK,
     HOST,
     append_file,
+    clear_tmp,
     dotlock,
     error_of,
-    is_alive,
     make_directory,
     owner_of,
     replace_file,
     sync,
+    unlink,
     write_all,
     write_message,
 )
 from mailferry.wire import maildir as wire
 from mailferry.wire.maildir import FileName, Record, UidList
-
-TMP_AGE = 36 * 3600
-"""Seconds after which a file in `tmp` of a process on another host is nobody's any more (the Maildir description)."""
 
 _UID_RESERVE = 1_000_000
 """Uids at the top of the range that are not taken over, so that there is room for new messages."""
@@ -121,7 +119,7 @@ class WritableTree(Tree):
         folder = self.open(name)
         try:
             folder.tmp = os.open("tmp", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder.fd)
-            _clear_tmp(folder)
+            clear_tmp(folder.tmp)
             if self.account.flavour is not MaildirFlavour.QMAIL:
                 with self.lock(folder):
                     self.scan(folder)
@@ -228,7 +226,7 @@ class WritableTree(Tree):
                     self._show(folder, messages, waiting, outcomes)
             finally:
                 for _, temporary, _ in waiting:
-                    _unlink(folder.tmp, temporary)  # what is still there was not shown
+                    unlink(folder.tmp, temporary)  # what is still there was not shown
             sync(folder.fd)
         except OSError as error:
             raise error_of(error, self.label(folder)) from error
@@ -505,25 +503,3 @@ def next_uid(uids: UidList, wanted: int | None) -> int:
         uid = wanted
     uids.uidnext = uid + 1
     return uid
-
-
-def _clear_tmp(folder: OpenFolder) -> None:
-    """Remove what our dead runs left; files of living processes and of other programs stay."""
-    for name in os.listdir(folder.tmp):
-        origin = wire.origin(name)
-        if origin is None:
-            continue
-        if origin.host != wire.host_part(HOST):
-            found = os.stat(name, dir_fd=folder.tmp, follow_symlinks=False)
-            if time.time() - found.st_ctime < TMP_AGE:
-                continue
-        elif is_alive(origin.pid):
-            continue
-        _unlink(folder.tmp, name)
-
-
-def _unlink(directory: int, name: str) -> None:
-    try:
-        os.unlink(name, dir_fd=directory)
-    except FileNotFoundError:
-        return
