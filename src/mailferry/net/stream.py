@@ -45,9 +45,14 @@ class Stream(asyncio.BufferedProtocol):
     async def start_tls(self, context: ssl.SSLContext, host: str) -> None:
         """Go over to TLS in place. The caller has seen to it that nothing is under way in either direction."""
         loop = asyncio.get_running_loop()
-        upgraded = await loop.start_tls(self._transport, self, context, server_hostname=host)
-        if upgraded is None:
-            raise ConnectionResetError("the connection was lost during the TLS handshake")
+        try:
+            upgraded = await loop.start_tls(self._transport, self, context, server_hostname=host)
+            if upgraded is None:
+                raise ConnectionResetError("the connection was lost during the TLS handshake")
+        except BaseException:
+            self._transport.abort()
+            self._ended.set()  # asyncio does not call connection_lost for a handshake that failed
+            raise
         self._transport = upgraded
         self._limits()
 

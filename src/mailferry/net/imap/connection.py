@@ -73,6 +73,8 @@ class Connection:
         self._parser = Parser()
         self._inflight: dict[bytes, Pending] = {}
         self._tags = 0
+        self._switch_tag = b""
+        self._switched = False
         self.appending = asyncio.Lock()
         self._sending = asyncio.Lock()
         self._challenge: asyncio.Future[Continuation] | None = None
@@ -120,8 +122,7 @@ class Connection:
 
     async def start_tls(self) -> None:
         """STARTTLS (RFC 3501 §6.2.1). What came in clear text after its OK would be an attack, and is refused."""
-        await self.run(b"STARTTLS", "start TLS")
-        self._clean_switch()
+        await self._switch(b"STARTTLS", "start TLS")
         try:
             async with asyncio.timeout(self.account.timeout):
                 await self.stream.start_tls(self.tls_context(), self.account.host)
@@ -131,13 +132,22 @@ class Connection:
 
     async def start_compression(self) -> None:
         """COMPRESS=DEFLATE (RFC 4978)."""
-        await self.run(b"COMPRESS DEFLATE", "compress")
-        self._clean_switch()
+        await self._switch(b"COMPRESS DEFLATE", "compress")
         self.stream.start_compression()
 
-    def _clean_switch(self) -> None:
-        if self._parser.pending or self._inflight:
-            raise RemoteProtocolError("the server sent more after it agreed to switch protocols", about=self.about)
+    async def _switch(self, command: bytes, what: str) -> None:
+        """A command after whose OK both sides speak differently: nothing may stand behind that OK."""
+        async with self.sending(what) as pending:
+            self._switch_tag = pending.tag
+            self.write(pending.tag + b" " + command + b"\r\n")
+        await self.finish(pending)
+        self._check()
+        if self._parser.pending:
+            raise self._too_much()
+        self._switched = False
+
+    def _too_much(self) -> RemoteProtocolError:
+        return RemoteProtocolError("the server sent more after it agreed to switch protocols", about=self.about)
 
     async def close(self) -> None:
         """LOGOUT without waiting for the answer. Never raises, may be called twice."""
@@ -259,6 +269,8 @@ class Connection:
             self.fail(Temporary(f"the spool file cannot be written: {error.strerror}", about=tempfile.gettempdir()))
 
     def _dispatch(self, event: Event) -> None:
+        if self._switched:
+            raise self._too_much()
         if isinstance(event, Fetch):
             self._route(event)
         elif isinstance(event, Tagged):
@@ -267,6 +279,7 @@ class Connection:
                 raise RemoteProtocolError("the server answered a command that was never sent", about=self.about)
             if event.code is not None and event.code.name == "CAPABILITY":
                 self.capabilities = frozenset(name.upper() for name in event.code.atoms)
+            self._switched = event.tag == self._switch_tag and event.status == "OK"
             pending.done.set_result(event)
         elif isinstance(event, LiteralStart):
             self._spools.append(Spool(event.size))

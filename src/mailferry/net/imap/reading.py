@@ -240,8 +240,8 @@ async def _fetch(
             if not running:
                 return
             batch = running[0]
-            async for found in _drain(connection, batch):
-                yield found
+            async for uid, message in _drain(connection, batch):
+                yield uid, message
             assert batch.pending is not None
             await connection.wait(batch.pending)
             if batch.uids:
