@@ -51,8 +51,8 @@ def parse_address(text: str, *, user: str | None = None, secret: Secret | None =
 
     Options follow `?`, joined by `&`: `tls=none`, `verify=no`, `ca=FILE`, `auth=MECHANISM`, `admin=USER` (SASL
     authzid), `login=TEXT` (sent as user name, may hold `{user}`: `ACME\\\\admin\\\\{user}`), `certificate=FILE`,
-    `timeout=SECONDS`; for a Maildir `flavour=dovecot|courier|qmail`, `owner=USER`. UserError says what is wrong with
-    which address.
+    `timeout=SECONDS`, `pop3=PORT`; for a Maildir `flavour=dovecot|courier|qmail`, `owner=USER`. UserError says what
+    is wrong with which address.
     """
     text = _filled(text, user)
     if text.startswith("maildir:"):
@@ -85,7 +85,8 @@ def parse_address(text: str, *, user: str | None = None, secret: Secret | None =
         verify=_yes(options.pop("verify", "yes"), "verify", text),
         ca_file=options.pop("ca", None),
         client_certificate=options.pop("certificate", None),
-        timeout=float(options.pop("timeout", "60")),
+        timeout=_number(options.pop("timeout", "60"), "timeout", text),
+        pop3_port=int(_number(options.pop("pop3"), "pop3", text)) if "pop3" in options else None,
     )
     _nothing_left(options, text)
     return account
@@ -145,6 +146,13 @@ def _choice(kind: type[E], value: str, name: str, text: str) -> E:
     except ValueError:
         known = ", ".join(str(one.value) for one in kind)
         raise UserError(f"{name}={value} is not known", about=text, advice=f"{name} is one of: {known}") from None
+
+
+def _number(value: str, name: str, text: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise UserError(f"{name}={value} is not a number", about=text) from None
 
 
 def _yes(value: str, name: str, text: str) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from mailferry.copy.folder import FolderDone, FolderTask, copy_folder, row_label
 from mailferry.copy.identity import check_identity
 from mailferry.copy.progress import Counts
+from mailferry.copy.uidls import carry_uidls
 from mailferry.copy.vanished import missing_folders, record_cursor, remove_late_twins, resolve_vanished
 from mailferry.copy.work import Engine, MailboxWork, Suspects
 from mailferry.errors import Fenced, ItemError, MailferryError, SafetyStop, Temporary
@@ -137,6 +138,7 @@ async def _attempt(work: MailboxWork, source: Source, target: Target, opened: Op
         await check_identity(work, lane, opened.source_folders, opened.target_folders)
         await _bring_all(work, opened, source, target, tasks, done)
         await resolve_vanished(work, lane, [*(folder for folder in done if folder.gone), *missing])
+    await carry_uidls(work, lane, done, opened.source_folders)
     await remove_late_twins(work, lane, done, opened.target_folders)
     await lane.target.finish()
 

@@ -51,6 +51,8 @@ class ImapAccount:
     ca_file: str | None = None
     client_certificate: str | None = None
     timeout: float = 60.0
+    pop3_port: int | None = None
+    """Where the same mailbox is shown over POP3, for its UIDLs."""
 
     @property
     def key(self) -> str:

@@ -109,6 +109,14 @@ class Headers:
     block: bytes
 
 
+@dataclass(slots=True, frozen=True)
+class Uidl:
+    """The POP3 unique id of one message, with the header block that tells which message it is."""
+
+    text: str
+    block: bytes
+
+
 class Reason(Enum):
     """Why an item was not carried, or carried with a difference. The value is what ledger, JSON and reports show."""
 
@@ -127,6 +135,7 @@ class Reason(Enum):
     ACL = "acl"
     METADATA = "metadata"
     SUBSCRIPTION = "subscription"
+    UIDL = "pop3-uidl"
     SAFETY = "safety-stop"
 
 

@@ -14,10 +14,10 @@ opening is EXAMINE, reading is PEEK.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mailferry.model.folder import Folder, Selected
-from mailferry.model.message import Failed, Headers, Listing, Message
+from mailferry.model.message import Failed, Headers, Listing, Message, Uidl
 
 
 class SourceSession(Protocol):
@@ -57,6 +57,14 @@ class SourceSession(Protocol):
 
     async def close(self) -> None:
         """End the connection; never raises, may be called twice."""
+
+
+@runtime_checkable
+class HasUidls(Protocol):
+    """A source session that can tell the POP3 UIDLs of its INBOX."""
+
+    async def uidls(self, latest: int) -> list[Uidl]:
+        """Those of the last `latest` messages; none where the mailbox is not shown over POP3."""
 
 
 class Source(Protocol):

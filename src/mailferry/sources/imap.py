@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from mailferry.errors import LocalProtocolError
 from mailferry.model.account import ImapAccount
 from mailferry.model.folder import Folder, Selected
-from mailferry.model.message import Failed, Headers, Listing, Message
+from mailferry.model.message import Failed, Headers, Listing, Message, Uidl
+from mailferry.net import pop3
 from mailferry.net.imap import folders, login, reading
 from mailferry.net.imap.connection import Connection
 
@@ -56,6 +57,10 @@ class ImapSourceSession:
 
     async def metadata(self, folder: Folder) -> Mapping[str, bytes] | None:
         return await reading.metadata(self.connection, folder)
+
+    async def uidls(self, latest: int) -> list[Uidl]:
+        account = self.connection.account
+        return await pop3.read_uidls(account, latest) if account.pop3_port is not None else []
 
     async def close(self) -> None:
         await self.connection.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mailferry.model.folder import Folder, Path, SpecialUse
 from mailferry.model.folder import FolderLimits as FolderLimits
@@ -65,6 +65,14 @@ class TargetSession(SourceSession, Protocol):
 
     async def finish(self) -> None:
         """The mailbox pass is over: bring side files up to date (uidlist, maildirsize, …). Does not close."""
+
+
+@runtime_checkable
+class KeepsUidls(Protocol):
+    """A target session over a store whose POP3 UIDLs we write."""
+
+    async def keep_uidls(self, folder: Folder, uidls: Mapping[int, str]) -> list[int]:
+        """Give messages (by target uid) these UIDLs; returns the uids where that is not possible."""
 
 
 class Target(Protocol):

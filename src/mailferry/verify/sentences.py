@@ -93,6 +93,10 @@ REASONS: Mapping[Reason, Words] = {
         "The new server did not accept the subscription, so some mail programs will not show the folder at once.",
         "Subscribe to the folder in the mail program.",
     ),
+    Reason.UIDL: Words(
+        "POP3 identifiers that were not kept",
+        "Mail programs that use POP3 and leave mail on the server will download these messages again.",
+    ),
     Reason.SAFETY: Words(
         "Left alone for safety",
         "Something looked wrong, and Mailferry asks before it goes on.",
