@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from mailferry.errors import ItemError, Permanent
 from mailferry.model.account import MaildirAccount, MaildirFlavour
 from mailferry.model.folder import INBOX, Folder, FolderStatus, Path, SpecialUse
-from mailferry.model.message import Body, Date, Failed, Headers, Listed, MemoryBody, Message, Reason
+from mailferry.model.message import Body, Date, Failed, Headers, Listed, MemoryBody, Message, Reason, Uidl
 from mailferry.wire import maildir as wire
 from mailferry.wire.maildir import UidList
 
@@ -289,21 +289,22 @@ class Tree:
             folder.close()
         return None if data is None else wire.parse_acl(data)
 
-    def uidls(self, name: str) -> dict[int, str]:
-        """POP3 UIDLs by uid, of Dovecot's `P` fields or Courier's list (whose UIDLs are `UIDn-v`)."""
-        folder = self.open(name)
+    def uidls(self, latest: int) -> list[Uidl]:
+        """The POP3 UIDLs of INBOX's last `latest` messages, of Dovecot's `P` fields or Courier's list (`UIDn-v`)."""
+        folder = self.open(wire.ROOT)
         try:
             records = folder.numbering.records if folder.numbering else []
-            result = {r.uid: f[1:] for r in records if r.base in folder.uids for f in r.fields if f[0] == "P"}
+            found = {r.uid: f[1:] for r in records if r.base in folder.uids for f in r.fields if f[0] == "P"}
             data = read_file(folder.fd, POP3_LIST)
             entries = wire.parse_pop3_list(data).entries if data else {}
             for base, (_, number, uidvalidity, _) in entries.items():
                 if base in folder.uids and number:
                     uidl = f"UID{number}-{uidvalidity}" if uidvalidity else f"UID{number}"
-                    result.setdefault(folder.uids[base], uidl)
-            return result
+                    found.setdefault(folder.uids[base], uidl)
+            headers = [self.headers(folder, uid) for uid in sorted(folder.bases)[-latest:] if uid in found]
+            return [Uidl(found[one.uid], one.block) for one in headers if one is not None]
         except ValueError as error:
-            raise ItemError(f"{POP3_LIST} is broken: {error}", about=name) from error
+            raise ItemError(f"{POP3_LIST} is broken: {error}", about=self.account.key) from error
         finally:
             folder.close()
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from mailferry.model.account import MaildirAccount
 from mailferry.model.folder import Folder, Selected
-from mailferry.model.message import ALL_FLAGS, Failed, Headers, Listing, Message
+from mailferry.model.message import ALL_FLAGS, Failed, Headers, Listing, Message, Uidl
 from mailferry.net.maildir import Tree
 from mailferry.net.maildir_read import Reader
 
@@ -44,9 +44,9 @@ class MaildirSourceSession:
     async def metadata(self, folder: Folder) -> Mapping[str, bytes] | None:
         return None
 
-    async def uidls(self, folder: Folder) -> dict[int, str]:
-        """POP3 UIDLs by uid, where the folder's side files hold them (Dovecot's `P` fields, Courier's size list)."""
-        return await self._reader.run(lambda: self._reader.tree.uidls(folder.name))
+    async def uidls(self, latest: int) -> list[Uidl]:
+        """As `HasUidls`: those that the tree's side files hold."""
+        return await self._reader.run(lambda: self._reader.tree.uidls(latest))
 
     async def close(self) -> None:
         await self._reader.close()
