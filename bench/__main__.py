@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _write_page()
         return 0
     install(bench=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers and scratch files go
     rounds = options.rounds or (1 if options.quick else 3)
     run = time.strftime("%Y-%m-%d %H:%M")
     samples: cases.Samples = {}
