@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from mailferry.errors import ItemError
 from mailferry.ledger.rows import Failure, FolderRow, Kind
@@ -20,8 +19,10 @@ from mailferry.ledger.writer import LedgerThread
 from mailferry.model.folder import INBOX, Folder, FolderStatus, Path, Selected
 from mailferry.sources.base import Source
 from mailferry.targets.base import Target
+from mailferry.targets.lane import Lane, open_lane, open_mailbox
+from mailferry.tasks import together
 from mailferry.verify.compare import Comparison, Difference, Finding, FolderCounts, Sides, compare_folder
-from mailferry.verify.reading import Content, Reading, Sessions
+from mailferry.verify.reading import Content, Reading
 from mailferry.verify.record import FolderVerification, MailboxVerification, record
 
 LANE_WORTH = 500
@@ -63,13 +64,14 @@ async def verify_mailbox(
     failures = await ledger.call(lambda db: db.failures(mailbox_id))
     work = _Work(ledger, content, share, progress, failures)
     async with contextlib.AsyncExitStack() as stack:
-        lane = await _open_lane(stack, source, target)
-        source_folders = await lane.source.folders()
-        work.target_folders = {folder.path: folder for folder in await lane.target.folders()}
+        opened = await open_mailbox(source, target)
+        await stack.enter_async_context(opened.stack)
+        lane, source_folders = opened.lane, opened.source_folders
+        work.target_folders = {folder.path: folder for folder in opened.target_folders}
         work.plan(source_folders, {row.source_path: row for row in rows})
         lanes = min(source.lanes, target.lanes, len(work.waiting), 1 + work.state.of_messages // LANE_WORTH)
-        more = [await _open_lane(stack, source, target) for _ in range(lanes - 1)]
-        await _together([_run_lane(work, one) for one in (lane, *more)])
+        more = [await open_lane(stack, source, target) for _ in range(lanes - 1)]
+        await together(*(_run_lane(work, one) for one in (lane, *more)))
     order = {folder.path: number for number, folder in enumerate(source_folders)}
     done = MailboxVerification(
         mailbox_id,
@@ -185,31 +187,13 @@ def _finding(failure: Failure) -> Finding:
     return Finding(kind, failure.text, failure.source_uid, reason=failure.reason)
 
 
-async def _open_lane(stack: contextlib.AsyncExitStack, source: Source, target: Target) -> Sessions:
-    reading = await source.session()
-    stack.push_async_callback(reading.close)
-    written = await target.session()
-    stack.push_async_callback(written.close)
-    return Sessions(reading, written)
-
-
-async def _together(work: Sequence[Any]) -> None:
-    """Run all; the first error ends the others and is raised itself."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for one in work:
-                group.create_task(one)
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-
-
-async def _run_lane(work: _Work, lane: Sessions) -> None:
+async def _run_lane(work: _Work, lane: Lane) -> None:
     while work.waiting:
         task = work.waiting.popleft()
         work.settle(task.source, task.row, await _verify_folder(work, task, lane))
 
 
-async def _verify_folder(work: _Work, task: _Task, lane: Sessions) -> Comparison:
+async def _verify_folder(work: _Work, task: _Task, lane: Lane) -> Comparison:
     failures = work.of_folder(task.row)
     if not task.source.selectable:
         nothing = Selected(FolderStatus(0, 0, 0), 0, False)

@@ -14,6 +14,7 @@ from mailferry.ledger.rows import MessageRow
 from mailferry.model.message import Date, Failed, Listed, digest, digest_of
 from mailferry.model.state import HELD, State
 from mailferry.sources.base import SourceSession
+from mailferry.targets.lane import Lane
 from mailferry.verify.alter import alteration
 from mailferry.verify.compare import Read, keeps_zones, unclaimed, unplaced
 
@@ -32,14 +33,6 @@ class Content(Enum):
     FULL = "full"
     SAMPLE = "sample"
     NONE = "none"
-
-
-@dataclass(slots=True)
-class Sessions:
-    """One connection to either side."""
-
-    source: SourceSession
-    target: SourceSession
 
 
 def sampled(folder_id: int, uids: Iterable[int], share: float) -> list[int]:
@@ -65,7 +58,7 @@ async def _one(session: SourceSession, uid: int) -> bytes | None:
 class Reading:
     """Reads of one folder what the comparison needs; both sides are selected."""
 
-    sides: Sessions
+    sides: Lane
     folder_id: int
     content: Content
     share: float
