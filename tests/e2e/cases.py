@@ -66,6 +66,11 @@ class Case:
     source: Contents
     read_target: Callable[[], Contents]
     target_path: Path
+    logs: Path
+
+    def log(self) -> str:
+        """Everything that this case's runs logged."""
+        return "".join(path.read_text() for path in sorted(self.logs.glob("*.log")))
 
     def finish(self) -> dict[str, int]:
         return moves.finish(self.move, self.source, self.read_target, self.name)
@@ -75,11 +80,13 @@ NewCase = Callable[..., AbstractContextManager[Case]]
 """`new_case(target, ledger, *, source_user, options)`: target is imap, plain or maildir; ledger sqlite or postgres."""
 
 
-def everywhere(new_case: NewCase, where: tuple[tuple[str, str], ...], scenario: Callable[[Case], None]) -> None:
+def everywhere(
+    new_case: NewCase, where: tuple[tuple[str, str], ...], scenario: Callable[[Case], None], *, options: str = ""
+) -> None:
     """The same scenario for several targets and ledgers at once, since each of them waits most of its time."""
 
     def one(target: str, ledger: str) -> None:
-        with new_case(target, ledger) as case:
+        with new_case(target, ledger, options=options) as case:
             scenario(case)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:

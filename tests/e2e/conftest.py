@@ -50,7 +50,9 @@ def new_case(
                 address = f"maildir:{dovecot_open.maildir(name)}?owner={dovecot_open.owner[0]}"
             else:
                 address = f"imap://{name}@127.0.0.1:{to_target.port}?tls=none{options}"
-            place = str(tmp_path / f"{name}.db")
+            state = tmp_path / name
+            state.mkdir()
+            place = str(state / "ledger.db")
             if ledger == "postgres":
                 place = postgres.create_database(name)
                 stack.callback(postgres.drop_database, name)
@@ -59,12 +61,18 @@ def new_case(
             )
             yield Case(
                 f"{target}, {ledger}",
-                Move(f"imap://{source_user}@127.0.0.1:{from_source.port}?tls=none{options}", address, place),
+                Move(
+                    f"imap://{source_user}@127.0.0.1:{from_source.port}?tls=none{options}",
+                    address,
+                    place,
+                    environment={"XDG_STATE_HOME": str(state)},
+                ),
                 from_source,
                 to_target,
                 source,
                 lambda: moves.contents(server.port, name, server.separator),
                 dovecot_open.maildir(name),
+                state / "logs" if ledger == "sqlite" else state / "mailferry" / "logs",
             )
 
     return make

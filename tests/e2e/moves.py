@@ -218,8 +218,9 @@ class Move:
     ledger: str
     options: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    wrapper: tuple[str, ...] = ()
 
-    def start(self, *options: str, crash_at: str = "", command: str = "copy", as_json: bool = True) -> Running:
+    def start(self, *options: str, crash_at: str = "", as_json: bool = True) -> Running:
         environment = {
             **os.environ,
             "MAILFERRY_SOURCE_PASSWORD": PASSWORD,
@@ -228,10 +229,10 @@ class Move:
         }
         if crash_at:
             environment[VARIABLE] = crash_at
-        argv = [*COMMAND, command, self.source, self.target, "--ledger", self.ledger, *self.options, *options]
+        argv = [*self.wrapper, *COMMAND, "copy", self.source, self.target, "--ledger", self.ledger]
         return Running(
             subprocess.Popen(
-                [*argv, *(["--json"] if as_json else [])],
+                [*argv, *self.options, *options, *(["--json"] if as_json else [])],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -243,6 +244,12 @@ class Move:
 
     def run(self, *options: str, crash_at: str = "", as_json: bool = True, seconds: float = 90) -> Done:
         return self.start(*options, crash_at=crash_at, as_json=as_json).end(seconds)
+
+    def tell(self, command: str, *options: str) -> Done:
+        """Another command on the same ledger: `pause`, `status`, …"""
+        argv = [*COMMAND, command, "--ledger", self.ledger, *options]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+        return Done(done.returncode, done.stdout, done.stderr)
 
 
 def finish(move: Move, source: Contents, read_target: Callable[[], Contents], what: str = "") -> dict[str, int]:
