@@ -108,3 +108,5 @@ class FolderLimits:
     special_uses: Mapping[SpecialUse, Path] | None = None
     """Where the target has or wants its special folders (from its own folders' attributes)."""
     max_path: int | None = None
+    bmp_only: bool = False
+    """No character above U+FFFF (Courier ends the session at such a name, whoever made it)."""

@@ -92,7 +92,8 @@ class Levels:
     def below(self, parent: Path, name: str) -> Path:
         """The place of a folder called `name` below `parent`; nearer to the root where the target is not so deep or
         has no room for the whole path."""
-        level = escape(name, self.forbidden)
+        above = frozenset(char for char in name if char > "\uffff") if self.limits.bmp_only else frozenset[str]()
+        level = escape(name, self.forbidden | above)
         whole = "/".join((*parent, name))
         while parent and (
             (self.limits.max_depth is not None and len(parent) >= self.limits.max_depth)

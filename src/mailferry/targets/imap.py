@@ -23,7 +23,9 @@ MAX_NAME = 200
 MAX_PATH = 230
 """The same for all levels together, where the separator hints at Maildir++."""
 
-_FORBIDDEN = frozenset(map(chr, range(32))) | {"\x7f", "/", "*", "%"}
+_FORBIDDEN = frozenset(map(chr, range(32))) | {"\x7f", "/"}
+_WILD = frozenset("*%")
+"""LIST's wildcards (RFC 3501 §6.3.8): some servers refuse them in names."""
 
 
 class ImapTarget:
@@ -60,7 +62,8 @@ class ImapTargetSession:
         self._first_listing: list[Folder] | None = None
 
     async def folders(self) -> list[Folder]:
-        """The listing that `session` needed for the names is given out once, which saves a round trip."""
+        """The listing that `session` needed for the names is given out if it is the first that is asked, which saves a
+        round trip."""
         if self._first_listing is not None:
             first, self._first_listing = self._first_listing, None
             return first
@@ -73,13 +76,14 @@ class ImapTargetSession:
 
     def limits(self) -> FolderLimits:
         separator = self._known_names().separator
-        forbidden = _FORBIDDEN | {separator} if separator else _FORBIDDEN
+        quirks = self.connection.quirks
         return FolderLimits(
             separator,
-            frozenset(forbidden),
+            _FORBIDDEN | frozenset(separator or "") | (frozenset() if quirks.wild_names else _WILD),
             MAX_NAME,
             special_uses=self._target._special_uses,
             max_path=MAX_PATH if separator == "." else None,
+            bmp_only=quirks.bmp_names,
         )
 
     def _known_names(self) -> Names:
@@ -90,13 +94,15 @@ class ImapTargetSession:
     async def create(
         self, path: Path, special_use: SpecialUse | None, uidvalidity: int | None, uidnext: int | None
     ) -> Folder:
+        self._first_listing = None
         return await storing.create(self.connection, self._known_names(), path, special_use)
 
     async def subscribe(self, folder: Folder) -> None:
+        self._first_listing = None
         await storing.subscribe(self.connection, folder)
 
     async def select(self, folder: Folder) -> Selected:
-        self._folder = self._selected = None
+        self._folder = self._selected = self._first_listing = None
         self._stored = False
         self._selected = await reading.select(self.connection, folder, write=True)
         self._folder = folder

@@ -79,7 +79,8 @@ class MaildirTargetSession:
         return None
 
     def limits(self) -> FolderLimits:
-        return FolderLimits(".", wire.FORBIDDEN, 254, max_path=254)
+        courier = self._tree.account.flavour is MaildirFlavour.COURIER
+        return FolderLimits(".", wire.FORBIDDEN, 254, max_path=254, bmp_only=courier)
 
     async def create(
         self, path: Path, special_use: SpecialUse | None, uidvalidity: int | None, uidnext: int | None

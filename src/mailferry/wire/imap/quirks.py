@@ -13,7 +13,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Quirks:
     """`depth`: commands in flight. `batch`: messages in one FETCH. `max_command`: bytes of one command line.
-    `trust_size`: RFC822.SIZE is exact. `fakes`: it may send stand-ins for messages it cannot render."""
+    `trust_size`: RFC822.SIZE is exact. `fakes`: it may send stand-ins for messages it cannot render.
+    `wild_names`: folder names may hold LIST's wildcards. `bmp_names`: they may hold no character above U+FFFF."""
 
     name: str
     depth: int = 4
@@ -21,12 +22,14 @@ class Quirks:
     max_command: int = 4000
     trust_size: bool = True
     fakes: bool = False
+    wild_names: bool = False
+    bmp_names: bool = False
 
 
 GENERIC = Quirks("generic")
 EXCHANGE = Quirks("exchange", depth=2, batch=50, max_command=2000, trust_size=False, fakes=True)
-DOVECOT = Quirks("dovecot")
-COURIER = Quirks("courier")
+DOVECOT = Quirks("dovecot", wild_names=True)
+COURIER = Quirks("courier", wild_names=True, bmp_names=True)
 CYRUS = Quirks("cyrus")
 
 _BY_WORD = (
