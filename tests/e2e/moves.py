@@ -133,24 +133,34 @@ def _folder(session: imaplib.IMAP4) -> dict[int, Item]:
     return items
 
 
-def differences(source: Contents, target: Contents) -> list[str]:
-    """In what the target is not a copy of the source; folders that only the target has may be there, empty."""
-    found = []
+class Tally(NamedTuple):
+    """In how many messages a target is not a copy of its source."""
+
+    lost: int = 0
+    twice: int = 0
+    wrong: int = 0
+    """In flags, keywords or date."""
+
+
+def compare(source: Contents, target: Contents) -> dict[str, Tally]:
+    """By folder, where there is a difference; a folder that only the target has may be there, empty."""
+    found = {}
     for name in sorted(source.keys() | target.keys()):
         ours, theirs = Counter(source.get(name, {}).values()), Counter(target.get(name, {}).values())
-        if name in source and name not in target:
-            found.append(f"{name}: no such folder")
-        bytes_ours, bytes_theirs = _digests(ours), _digests(theirs)
-        lost, twice = bytes_ours - bytes_theirs, bytes_theirs - bytes_ours
-        if lost:
-            found.append(f"{name}: {lost.total()} lost")
-        if twice:
-            found.append(f"{name}: {twice.total()} twice")
-        if not lost and not twice and ours != theirs:
-            found.append(
-                f"{name}: wrong marks: {list((ours - theirs).items())[:3]}, not {list((theirs - ours).items())[:3]}"
-            )
+        lost, twice = _digests(ours) - _digests(theirs), _digests(theirs) - _digests(ours)
+        tally = Tally(lost.total(), twice.total(), (ours - theirs).total() - lost.total())
+        if tally != Tally() or (name in source and name not in target):
+            found[name] = tally
     return found
+
+
+def differences(source: Contents, target: Contents) -> list[str]:
+    """The same in words."""
+    return [
+        f"{name}: "
+        + (", ".join(f"{number} {word}" for word, number in tally._asdict().items() if number) or "no such folder")
+        for name, tally in compare(source, target).items()
+    ]
 
 
 def _digests(items: Counter[Item]) -> Counter[str]:

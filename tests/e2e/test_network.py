@@ -18,10 +18,10 @@ SOURCE = (("imap", "postgres"), ("maildir", "sqlite"))
 
 IN_A_BODY = Point("a body", "source", "to_client", BODY, "end", 30, half)
 IN_A_MESSAGE = Point("a message", "target", "to_server", MESSAGE, "end", 30, half)
-BEFORE_A_REPLY = Point("a reply", "target", "to_client", rb"OK \[APPENDUID")
+BEFORE_A_REPLY = Point("a reply", "target", "to_client", rb"m\d+ OK \[APPENDUID")
 SOURCE_LOGIN = Point("the source's log-in", "source", "to_server", rb"AUTHENTICATE|LOGIN ")
 TARGET_LOGIN = Point("the target's log-in", "target", "to_client", rb"OK \[CAPABILITY[^\r\n]*Logged in")
-LISTING = Point("the listing", "source", "to_client", rb"FETCH \(UID \d+ FLAGS", "end", 20)
+LISTING = Point("the listing", "source", "to_client", rb"\* \d+ FETCH \(UID \d+ FLAGS", "start", 20)
 
 BYE = b"* BYE Server is shutting down\r\n"
 THROTTLED = b"* BYE Request is throttled. Suggested Backoff Time: 1500 milliseconds\r\n"
@@ -51,6 +51,7 @@ PASSING = (
     Fault("stall in a message sent", IN_A_MESSAGE, Stall()),
     Fault("reset before a reply", BEFORE_A_REPLY, Reset(), 2),
     Fault("stall before a reply", BEFORE_A_REPLY, Stall()),
+    Fault("every reply is lost", BEFORE_A_REPLY, Reset(), None),  # what is found there is progress
     Fault("a short stall before a reply", BEFORE_A_REPLY, Stall(1.5)),
     Fault("BYE in place of a reply", BEFORE_A_REPLY, Say(BYE)),
     Fault("reset in the source's log-in", SOURCE_LOGIN, Reset()),
@@ -66,7 +67,7 @@ def test_a_fault_that_passes_is_outlived(new_case: NewCase, fault: Fault) -> Non
         rule = fault.point.arm(case, fault.action, fault.times)
         done = case.move.run()
         assert done.code == 0, (case.name, done)
-        assert rule.fired == fault.times, case.name
+        assert rule.fired == (fault.times or rule.fired) > 0, case.name
         assert balanced(done), (case.name, done)
         assert moves.differences(case.source, case.read_target()) == [], case.name
         assert done.document["seconds"] >= fault.least_seconds, case.name
@@ -79,7 +80,6 @@ def test_a_fault_that_passes_is_outlived(new_case: NewCase, fault: Fault) -> Non
 STAYING = (
     Fault("every body is cut", Point("", "source", "to_client", BODY, "end", 0, half), Reset(), None),
     Fault("every message sent stalls", Point("", "target", "to_server", MESSAGE, "end", 0, half), Stall(), None),
-    Fault("no reply ever comes", BEFORE_A_REPLY, Reset(), None),
     Fault("no log-in ever works", TARGET_LOGIN, Close(), None),
     Fault("throttled without end", BEFORE_A_REPLY, Say(THROTTLED), None),
 )
