@@ -23,14 +23,15 @@ class ImapSource:
         self._compress = compress
 
     async def session(self) -> ImapSourceSession:
-        return ImapSourceSession(await login.connect(self.account, compress=self._compress))
+        return ImapSourceSession(await login.connect(self.account, compress=self._compress), self.account.user)
 
 
 class ImapSourceSession:
     """One connection, reading."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, owner: str) -> None:
         self.connection = connection
+        self._owner = owner
         self._selected: Selected | None = None
 
     async def folders(self) -> list[Folder]:
@@ -53,7 +54,7 @@ class ImapSourceSession:
         return reading.headers(self.connection, uids)
 
     async def acl(self, folder: Folder) -> Mapping[str, str] | None:
-        return await reading.acl(self.connection, folder)
+        return await reading.acl(self.connection, folder, self._owner)
 
     async def metadata(self, folder: Folder) -> Mapping[str, bytes] | None:
         return await reading.metadata(self.connection, folder)

@@ -24,8 +24,6 @@ MAX_PATH = 230
 """The same for all levels together, where the separator hints at Maildir++."""
 
 _FORBIDDEN = frozenset(map(chr, range(32))) | {"\x7f", "/"}
-_WILD = frozenset("*%")
-"""LIST's wildcards (RFC 3501 §6.3.8): some servers refuse them in names."""
 
 
 class ImapTarget:
@@ -79,7 +77,7 @@ class ImapTargetSession:
         quirks = self.connection.quirks
         return FolderLimits(
             separator,
-            _FORBIDDEN | frozenset(separator or "") | (frozenset() if quirks.wild_names else _WILD),
+            _FORBIDDEN | frozenset(separator or "") | frozenset(quirks.forbidden),
             MAX_NAME,
             special_uses=self._target._special_uses,
             max_path=MAX_PATH if separator == "." else None,
@@ -135,7 +133,7 @@ class ImapTargetSession:
         return await storing.remove(self.connection, uids)
 
     async def acl(self, folder: Folder) -> Mapping[str, str] | None:
-        return await reading.acl(self.connection, folder)
+        return await reading.acl(self.connection, folder, self._target.account.user)
 
     async def set_acl(self, folder: Folder, rights: Mapping[str, str]) -> None:
         await storing.set_acl(self.connection, folder, rights)

@@ -316,15 +316,21 @@ async def _present(connection: Connection, uids: Sequence[int]) -> set[int]:
     return found
 
 
-async def acl(connection: Connection, folder: Folder) -> Mapping[str, str] | None:
-    """RFC 4314 GETACL; None where there is no ACL or we may not see it."""
+async def acl(connection: Connection, folder: Folder, owner: str) -> Mapping[str, str] | None:
+    """RFC 4314 GETACL without the owner's own rights; None where there is no ACL or we may not see it.
+
+    Courier shows its defaults for `owner` and `administrators` on every folder.
+    """
     if "ACL" not in connection.capabilities:
         return None
     pending = await connection.send(b"GETACL " + commands.mailbox(folder.name.encode("latin-1")), "tell the rights")
     tagged = await connection.wait(pending)
     for event in pending.events:
         if tagged.status == "OK" and isinstance(event, Acl):
-            return dict(event.rights)
+            own = {owner.casefold(), f"user={owner}".casefold(), "owner"}
+            if connection.quirks is COURIER:
+                own.add("administrators")
+            return {who: rights for who, rights in event.rights.items() if who.casefold() not in own}
     return None
 
 

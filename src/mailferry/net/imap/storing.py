@@ -28,33 +28,37 @@ async def create(connection: Connection, names: Names, path: Path, special_use: 
     _check_path(names, path, connection.about)
     wire = names.name(path)
     name = commands.mailbox(wire)
-    made: Pending | None = None
-    if path != INBOX:
-        made = await connection.send(b"CREATE " + name + _use(connection, special_use), f"create {'/'.join(path)}")
-    found, status = await _look(connection, wire)
-    if (
-        made is not None
-        and (await connection.wait(made)).status != "OK"
-        and found is None
-        and _use(connection, special_use)
-    ):
-        # The attribute may be what it refused (RFC 6154 §3, USEATTR): the folder matters more.
-        made = await connection.send(b"CREATE " + name, f"create {'/'.join(path)}")
+    if path == INBOX:
         found, status = await _look(connection, wire)
+        created, words = False, "it is not there"
+    else:
+        use = _use(connection, special_use)
+        found, status, made = await _create(connection, wire, name + use)
+        if found is None and use:  # it may refuse only the attribute (RFC 6154 §3, USEATTR): the folder matters more
+            found, status, made = await _create(connection, wire, name)
+        created, words = made.status == "OK", made.text
     if found is None or "\\NONEXISTENT" in found.attributes:
-        words = made.done.result().text if made is not None else "it is not there"
         raise ItemError(f"the server refused to create the folder {'/'.join(path)}: {words}", about=connection.about)
-    if special_use is not None and made is not None and made.done.result().status == "OK":
-        await _set_use(connection, name, special_use)
-    use = next((folders.SPECIAL_USES[word] for word in sorted(found.attributes) if word in folders.SPECIAL_USES), None)
+    uses = [folders.SPECIAL_USES[word] for word in sorted(found.attributes) if word in folders.SPECIAL_USES]
+    if created and special_use is not None and await _set_use(connection, name, special_use):
+        uses = [special_use]
     return Folder(
         path,
         wire.decode("latin-1"),
-        special_use=SpecialUse.INBOX if path == INBOX else use,
+        special_use=SpecialUse.INBOX if path == INBOX else next(iter(uses), None),
         selectable="\\NOSELECT" not in found.attributes,
         subscribed="\\SUBSCRIBED" in found.attributes,
         status=status,
     )
+
+
+async def _create(
+    connection: Connection, wire: bytes, argument: bytes
+) -> tuple[ev.Listed | None, FolderStatus | None, ev.Tagged]:
+    """CREATE, and look at what is there then; one round trip."""
+    pending = await connection.send(b"CREATE " + argument, "create the folder")
+    found, status = await _look(connection, wire)
+    return found, status, await connection.wait(pending)
 
 
 def _check_path(names: Names, path: Path, about: str) -> None:
@@ -73,20 +77,22 @@ def _has_attribute(special_use: SpecialUse | None) -> bool:
     return special_use is not None and special_use.value.startswith("\\")
 
 
-async def _set_use(connection: Connection, name: bytes, special_use: SpecialUse) -> None:
-    """Where CREATE cannot carry the attribute, RFC 6154 §5 has it as metadata. Refusal is visible in LIST, not here."""
+async def _set_use(connection: Connection, name: bytes, special_use: SpecialUse) -> bool:
+    """Where CREATE cannot carry the attribute, RFC 6154 §5 has it as metadata. False: not done."""
     offered = connection.capabilities
     if not _has_attribute(special_use) or "CREATE-SPECIAL-USE" in offered or not {"METADATA", "SPECIAL-USE"} <= offered:
-        return
+        return False
     value = commands.quote(special_use.value.encode())
-    await connection.wait(
-        await connection.send(b"SETMETADATA " + name + b" (/private/specialuse " + value + b")", "mark the folder")
+    pending = await connection.send(
+        b"SETMETADATA " + name + b" (/private/specialuse " + value + b")", "mark the folder"
     )
+    return (await connection.wait(pending)).status == "OK"
 
 
 async def _look(connection: Connection, wire: bytes) -> tuple[ev.Listed | None, FolderStatus | None]:
     """The LIST line and counters of one name. Its wildcards would match more, so the answer is compared."""
-    listing = await connection.send(b'LIST "" ' + commands.mailbox(wire), "look for the folder")
+    extra = b" RETURN (SUBSCRIBED SPECIAL-USE)" if {"LIST-EXTENDED", "SPECIAL-USE"} <= connection.capabilities else b""
+    listing = await connection.send(b'LIST "" ' + commands.mailbox(wire) + extra, "look for the folder")
     status = await folders.status(connection, wire)
     for event in await connection.finish(listing):
         if isinstance(event, ev.Listed) and (event.name == wire or event.name.upper() == wire.upper() == b"INBOX"):

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 class Quirks:
     """`depth`: commands in flight. `batch`: messages in one FETCH. `max_command`: bytes of one command line.
     `trust_size`: RFC822.SIZE is exact. `fakes`: it may send stand-ins for messages it cannot render.
-    `wild_names`: folder names may hold LIST's wildcards. `bmp_names`: they may hold no character above U+FFFF."""
+    `forbidden`: characters that no folder name may hold (LIST's wildcards, where nothing is known). `bmp_names`: nor any
+    above U+FFFF."""
 
     name: str
     depth: int = 4
@@ -22,15 +23,15 @@ class Quirks:
     max_command: int = 4000
     trust_size: bool = True
     fakes: bool = False
-    wild_names: bool = False
+    forbidden: str = "*%"
     bmp_names: bool = False
 
 
 GENERIC = Quirks("generic")
 EXCHANGE = Quirks("exchange", depth=2, batch=50, max_command=2000, trust_size=False, fakes=True)
-DOVECOT = Quirks("dovecot", wild_names=True)
-COURIER = Quirks("courier", wild_names=True, bmp_names=True)
-CYRUS = Quirks("cyrus")
+DOVECOT = Quirks("dovecot", forbidden="")
+COURIER = Quirks("courier", forbidden="", bmp_names=True)
+CYRUS = Quirks("cyrus", forbidden="!\"%;<>\\^`{|}")
 
 _BY_WORD = (
     (re.compile(r"exchange|microsoft|outlook\.office", re.IGNORECASE), EXCHANGE),

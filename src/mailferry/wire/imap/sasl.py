@@ -19,7 +19,7 @@ class Exchange:
     further challenge in turn; past the last one the exchange is cancelled with `*`."""
 
     mechanism: str
-    initial: bytes | None
+    initial: bytes | None = field(repr=False)
     answers: tuple[bytes, ...] = field(default=(), repr=False)
 
 
