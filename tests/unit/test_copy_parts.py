@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailferry.copy.progress import Counts
-from mailferry.tasks import Budget, together
 from mailferry.copy.work import Suspects
 from mailferry.errors import Temporary
 from mailferry.plan.repair import repaired
+from mailferry.tasks import Budget, together
 
 # together
 
@@ -229,7 +229,6 @@ def test_three_breaks_condemn_one_message_of_one_folder() -> None:
     suspects = Suspects()
     for _ in range(3):
         suspects.blame(1, 7)
-        suspects.blame(1, None)
     suspects.blame(1, 8)
     suspects.blame(2, 7)
     assert suspects.condemned(1) == {7}
