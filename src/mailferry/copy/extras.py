@@ -3,9 +3,14 @@ so that what people change in the target afterwards stays."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
 from mailferry.copy.work import FolderWork
 from mailferry.errors import ItemError
 from mailferry.model.message import Reason
+
+V = TypeVar("V")
 
 
 async def carry_extras(work: FolderWork) -> None:
@@ -18,13 +23,29 @@ async def carry_extras(work: FolderWork) -> None:
             await work.different(None, Reason.SUBSCRIPTION, error.message)
     rights = await work.source.acl(source)
     if rights:
-        try:
-            await work.target.set_acl(target, rights)
-        except ItemError as error:
-            await work.different(None, Reason.ACL, f"{error.message} (rights of {', '.join(sorted(rights))})")
+        await _carry(work, Reason.ACL, rights, lambda some: work.target.set_acl(target, some))
     entries = await work.source.metadata(source)
     if entries:
+        await _carry(work, Reason.METADATA, entries, lambda some: work.target.set_metadata(target, some))
+
+
+async def _carry(
+    work: FolderWork, reason: Reason, items: Mapping[str, V], put: Callable[[Mapping[str, V]], Awaitable[None]]
+) -> None:
+    """All at once; where something of it is refused, one by one, so that one costs only itself and is named."""
+    try:
+        await put(items)
+        return
+    except ItemError as error:
+        if len(items) == 1:
+            await work.different(None, reason, f"{next(iter(items))}: {error.message}")
+            return
+    refused: dict[str, list[str]] = {}
+    for name, value in items.items():
         try:
-            await work.target.set_metadata(target, entries)
+            await put({name: value})
         except ItemError as error:
-            await work.different(None, Reason.METADATA, f"{error.message} ({', '.join(sorted(entries))})")
+            refused.setdefault(error.message, []).append(name)
+    if refused:
+        text = "; ".join(f"{', '.join(names)}: {message}" for message, names in refused.items())
+        await work.different(None, reason, text)

@@ -70,13 +70,7 @@ async def copy_folder(mailbox: MailboxWork, task: FolderTask, lane: Lane) -> Fol
     assert not isinstance(target_selected, BaseException)
     counts = mailbox.counts[row.id] = Counts(folders=1)
     work = FolderWork(mailbox, row, task.pair.source, target_folder, lane, source_selected, target_selected, counts)
-    try:
-        return await _bring(work)
-    except BaseException:
-        mailbox.suspects.blame(row.id, work.reading)
-        if mailbox.careful:
-            mailbox.suspects.blame(row.id, work.writing)
-        raise
+    return await _bring(work)
 
 
 async def _target_folder(task: FolderTask, lane: Lane) -> Folder:
@@ -153,7 +147,7 @@ async def _bring(work: FolderWork) -> FolderDone:
     uids = [uid for uid in uids if uid not in condemned]
     if uids:
         await stream(work, uids)
-        await _settle_unnumbered(work)
+        await _settle_unnumbered(work, set(uids))
     gone = set(actions.gone)
     return FolderDone(
         row=row,
@@ -238,7 +232,8 @@ async def settle_pending(work: FolderWork, rows: list[MessageRow]) -> bool:
     """After a crash: find out which pending messages reached the target (design §5). True if some must be sent again;
     the gap is then watched for twins."""
     base = work.row.pending_base or 1
-    if await _settle(work, rows, base):
+    pending = [m for m in rows if m.state == State.PENDING]
+    if len(await _settle(work, rows, pending, base)) == len(pending):
         return False
     now = time.time()
     if work.row.watch_base is not None and (work.row.watch_until or 0) > now:
@@ -248,13 +243,12 @@ async def settle_pending(work: FolderWork, rows: list[MessageRow]) -> bool:
     return True
 
 
-async def _settle(work: FolderWork, rows: list[MessageRow], base: int) -> bool:
-    """Confirm the pending messages that stand in the target from uid `base` on. True if that is all of them.
+async def _settle(work: FolderWork, rows: list[MessageRow], pending: list[MessageRow], base: int) -> set[int]:
+    """Confirm those of `pending` that stand in the target from uid `base` on; returns their source uids.
 
     They are looked for by exact digest; a target that changes bytes as it stores them is met by the fingerprint, which
     counts as adopted by headers.
     """
-    pending = [m for m in rows if m.state == State.PENDING]
     found, prints = await read_gap(work.target, rows, base)
     settled = settle([Bytes(m.source_uid, m.digest or b"") for m in pending], found)
     taken = set(settled.values())
@@ -268,7 +262,7 @@ async def _settle(work: FolderWork, rows: list[MessageRow], base: int) -> bool:
     ledger = work.ledger
     await ledger.write(lambda db: db.confirm(work.lease, work.row.id, sorted(settled.items())))
     await ledger.write(lambda db: db.confirm(work.lease, work.row.id, sorted(by_headers.items()), State.ADOPTED))
-    return len(taken) == len(pending)
+    return {*settled, *by_headers}
 
 
 async def read_gap(
@@ -288,17 +282,17 @@ async def read_gap(
     return found, prints
 
 
-async def _settle_unnumbered(work: FolderWork) -> None:
+async def _settle_unnumbered(work: FolderWork, sent: set[int]) -> None:
     """A target without UIDPLUS does not say which uids the messages got: read them. Those it stored in another form
     than it was sent keep no target uid."""
     ledger = work.ledger
     rows = await ledger.call(lambda db: db.messages(work.row.id))
-    pending = [m for m in rows if m.state == State.PENDING]
+    pending = [m for m in rows if m.state == State.PENDING and m.source_uid in sent]
     if not pending:
         return
-    await _settle(work, rows, work.row.pending_base or work.target_selected.status.uidnext)
-    left = [m for m in await ledger.call(lambda db: db.messages(work.row.id)) if m.state == State.PENDING]
-    await ledger.write(lambda db: db.confirm(work.lease, work.row.id, [(m.source_uid, None) for m in left]))
+    settled = await _settle(work, rows, pending, work.row.pending_base or work.target_selected.status.uidnext)
+    left = [(m.source_uid, None) for m in pending if m.source_uid not in settled]
+    await ledger.write(lambda db: db.confirm(work.lease, work.row.id, left))
     work.counts.copied += len(pending)
     work.counts.bytes += sum(m.size or 0 for m in pending)
 

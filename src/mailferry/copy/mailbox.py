@@ -97,8 +97,9 @@ async def _attempts(
             return
         except Temporary as error:
             first = None
-            fruitless = 0 if work.total().copied > most else fruitless + 1
-            most = max(most, work.total().copied)
+            reached = work.total().copied + work.suspects.number
+            fruitless = 0 if reached > most else fruitless + 1
+            most = max(most, reached)
             if fruitless >= policy.patience:
                 raise
             work.careful = fruitless >= 2

@@ -8,10 +8,11 @@ target's uidnext; nothing counts as copied before the target has confirmed it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from mailferry.copy.work import FolderWork
+from mailferry.errors import Temporary
 from mailferry.ledger.rows import Intent
 from mailferry.model.message import Body, Failed, MemoryBody, Message, Reason, digest
 from mailferry.plan.fingerprint import fingerprint, header_block
@@ -86,14 +87,7 @@ class _Stream:
         work, policy = self.work, self.work.policy
         most = 1 if work.careful else policy.chunk_messages
         chunk = Chunk()
-        seen = 0
-        work.reading = uids[0] if uids else None
-        async for item in work.source.fetch(uids):
-            while seen < len(uids) and uids[seen] < item.uid:
-                work.gone_meanwhile(uids[seen])
-                seen += 1
-            seen += 1
-            work.reading = uids[seen] if seen < len(uids) else None
+        async for item in self._items(uids):
             if isinstance(item, Failed):
                 await work.fail(item)
                 continue
@@ -114,12 +108,27 @@ class _Stream:
             if len(chunk.rows) >= most or chunk.size >= policy.chunk_bytes:
                 await self.read.put(chunk)
                 chunk = Chunk()
-        work.reading = None
-        for uid in uids[seen:]:
-            work.gone_meanwhile(uid)
         if chunk.rows:
             await self.read.put(chunk)
         await self.read.put(None)
+
+    async def _items(self, uids: Sequence[int]) -> AsyncIterator[Message | Failed]:
+        """What the source gives. A connection that breaks while one message is awaited is blamed on that message."""
+        work = self.work
+        seen = 0
+        try:
+            async for item in work.source.fetch(uids):
+                while seen < len(uids) and uids[seen] < item.uid:
+                    work.gone_meanwhile(uids[seen])
+                    seen += 1
+                seen += 1
+                yield item
+        except Temporary as error:
+            if seen < len(uids):
+                work.blame(uids[seen], error)
+            raise
+        for uid in uids[seen:]:
+            work.gone_meanwhile(uid)
 
     async def _send(self, appends: list[asyncio.Task[list[Stored | Failed]]]) -> None:
         engine = self.work.mailbox.engine
@@ -138,12 +147,15 @@ class _Stream:
         work = self.work
         while (chunk := await self.sent.get()) is not None:
             assert chunk.append is not None
-            work.writing = chunk.rows[0].source_uid
-            results = await chunk.append
+            try:
+                results = await chunk.append
+            except Temporary as error:
+                if work.careful:  # one message at a time: this one
+                    work.blame(chunk.rows[0].source_uid, error)
+                raise
             if work.policy.repair:
                 results = await self._repair(chunk, results)
             await work.confirm(chunk.rows, results)
-            work.writing = None
             self.unconfirmed -= 1
             work.mailbox.engine.in_flight -= 1
             self.depth.release()

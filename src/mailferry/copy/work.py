@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from mailferry.copy.policy import CopyPolicy
 from mailferry.copy.progress import Counts
+from mailferry.errors import Temporary
 from mailferry.ledger.rows import FolderRow, Intent, Kind, Lease
 from mailferry.ledger.writer import LedgerThread
 from mailferry.model.folder import Folder, Selected
@@ -43,9 +44,13 @@ class Suspects:
     LIMIT = 3
     counts: dict[tuple[int, int], int] = field(default_factory=dict)
 
-    def blame(self, folder_id: int, uid: int | None) -> None:
-        if uid is not None:
-            self.counts[folder_id, uid] = self.counts.get((folder_id, uid), 0) + 1
+    def blame(self, folder_id: int, uid: int) -> None:
+        self.counts[folder_id, uid] = self.counts.get((folder_id, uid), 0) + 1
+
+    @property
+    def number(self) -> int:
+        """How many are condemned."""
+        return sum(1 for count in self.counts.values() if count >= self.LIMIT)
 
     def condemned(self, folder_id: int) -> set[int]:
         return {uid for (folder, uid), count in self.counts.items() if folder == folder_id and count >= self.LIMIT}
@@ -80,10 +85,7 @@ class MailboxWork:
 
 @dataclass(slots=True)
 class FolderWork:
-    """One folder in one pass: the lane with the folder selected on both sides, its ledger row, what happened so far.
-
-    `reading`, `writing`: the source uid that is being waited for on either side, for blame when a connection breaks.
-    """
+    """One folder in one pass: the lane with the folder selected on both sides, its ledger row, what happened so far."""
 
     mailbox: MailboxWork
     row: FolderRow
@@ -93,8 +95,6 @@ class FolderWork:
     source_selected: Selected
     target_selected: Selected
     counts: Counts
-    reading: int | None = None
-    writing: int | None = None
 
     @property
     def source(self) -> SourceSession:
@@ -178,6 +178,11 @@ class FolderWork:
             await self.different(uid, Reason.KEYWORDS, "the target cannot hold: " + " ".join(sorted(lost)))
         if flags & ~selected.permanent_flags:
             await self.different(uid, Reason.FLAGS, "the target does not keep all of its flags")
+
+    def blame(self, uid: int, error: Temporary) -> None:
+        """A connection broke while this message was awaited; not its fault where the server asked for a pause."""
+        if error.retry_after is None:
+            self.mailbox.suspects.blame(self.row.id, uid)
 
     def gone_meanwhile(self, uid: int) -> None:
         """A message vanished between listing and reading: it counts as not listed; the next pass sees it gone."""
