@@ -48,11 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     scratch = workspace("bench")
     bytecode = scratch / "bytecode"
     try:
-        for case in cases.chosen(options.only, options.quick):
-            place = scratch / "case"
-            place.mkdir()
+        for number, case in enumerate(cases.chosen(options.only, options.quick)):
+            place = scratch / f"case-{number}"
+            place.mkdir(mode=0o755)
             samples |= cases.run(case, rounds, place, bytecode, os.cpu_count() or 1, _say)
-            shutil.rmtree(place)
         startup = _startup(3 if options.quick else 15, bytecode)
     except measure.BenchError as error:
         print(f"bench: {error}", file=sys.stderr)

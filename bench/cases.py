@@ -6,7 +6,6 @@ each delta what it brought is counted, outside the time taken; a wrong count end
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -69,11 +68,15 @@ class _Running:
 
 
 def run(case: Case, rounds: int, place: Path, bytecode: Path, cores: int, say: Callable[[str], None]) -> Samples:
-    """Run one case. `place` is an empty directory, `bytecode` as for `environment`; `say` gets a line about each thing
-    done."""
+    """Run one case. `place` is an empty directory that other users can enter, `bytecode` as for `environment`; `say`
+    gets a line about each thing done.
+
+    Nothing is deleted in the meantime: the file system would pay for it in the runs that follow (ext4 shuns inodes
+    that were freed a short time ago, and looks for others at length).
+    """
     with ExitStack() as stack:
-        source = stack.enter_context(Dovecot(flavour=case.source))
-        target = stack.enter_context(Dovecot(flavour="open"))
+        source = stack.enter_context(Dovecot(place / "source", case.source))
+        target = stack.enter_context(Dovecot(place / "target", "open"))
         ports = [source.port, target.port]
         if case.round_trip_ms:
             ports = [stack.enter_context(delayed(port, case.round_trip_ms)) for port in ports]
@@ -107,7 +110,6 @@ def _warm_up(running: _Running) -> None:
         work = _work(running, "warm", index, ["warm"])
         for _ in range(2 if one.deltas else 1):
             _run(running, one, work)
-        _forget(running, work)
 
 
 def _round(running: _Running, number: int) -> None:
@@ -128,14 +130,6 @@ def _round(running: _Running, number: int) -> None:
         for one in later:
             _take(running, Phase.DELTA, one, works[one.name])
         _check(running, later, works, deleted=sum(change.deleted for change in changes))
-    for work in works.values():
-        _forget(running, work)
-
-
-def _forget(running: _Running, work: Work) -> None:
-    shutil.rmtree(work.place)
-    for user in work.users:
-        shutil.rmtree(running.target.root / "mail" / work.target_user(user), ignore_errors=True)
 
 
 def _work(running: _Running, name: str, index: int, users: Sequence[str]) -> Work:
