@@ -53,6 +53,7 @@ fuzz: .venv/.ready ## Feed the IMAP parser anything (atheris)
 	$(RUN)/python fuzz/fuzz_imap.py -max_total_time=$${SECONDS_TO_RUN:-120}
 
 docs: .lab/.ready ## Generate docs/fidelity.md and the reference pages from real runs
+	$(RUN)/python -m lab.cli_page
 	$(RUN)/python -m lab.fidelity
 
 lock: .tools/bin/uv ## Choose the newest versions of all dependencies
