@@ -6,11 +6,12 @@ both sides and compared by bytes. Invariant: one target message is adopted for a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
+from mailferry.copy.headers import source_headers
 from mailferry.copy.work import FolderWork
 from mailferry.ledger.rows import Adopted, MessageRow
-from mailferry.model.message import Listed, Listing, Message, digest
+from mailferry.model.message import Headers, Listed, Listing, Message, digest
 from mailferry.model.state import HELD, State
 from mailferry.plan.fingerprint import Candidate, candidate, match
 from mailferry.plan.messages import Bytes, settle
@@ -30,8 +31,8 @@ async def adopt(work: FolderWork, listing: Listing, rows: list[MessageRow]) -> l
     there = {item.uid: item for item in (await work.target.listing()).messages if item.uid not in taken}
     if not ours or not there:
         return rows
-    source, source_dates = await _candidates(work.source, ours)
-    target, _ = await _candidates(work.target, list(there))
+    source, source_dates = await _candidates(source_headers(work.mailbox, work.row.id, work.source, ours))
+    target, _ = await _candidates(work.target.headers(list(there)))
     matches = match(source, target)
     prints = {one.uid: one.fingerprint.value for one in source if one.fingerprint.by_id}
     adopted = [_row(uid, there[target_uid], State.ADOPTED, source_dates, prints) for uid, target_uid in matches.pairs]
@@ -62,10 +63,10 @@ def _row(uid: int, there: Listed, state: State, dates: dict[int, int], prints: d
     )
 
 
-async def _candidates(session: SourceSession, uids: Sequence[int]) -> tuple[list[Candidate], dict[int, int]]:
+async def _candidates(headers: AsyncIterator[Headers]) -> tuple[list[Candidate], dict[int, int]]:
     found: list[Candidate] = []
     dates: dict[int, int] = {}
-    async for item in session.headers(uids):
+    async for item in headers:
         found.append(candidate(item.uid, item.block))
         dates[item.uid] = item.internal_date.epoch
     return found, dates

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from mailferry.copy.headers import source_headers
 from mailferry.copy.policy import Accept
 from mailferry.copy.work import MailboxWork
 from mailferry.errors import ItemError, SafetyStop
@@ -18,6 +19,8 @@ from mailferry.sources.base import SourceSession
 from mailferry.targets.lane import Lane
 
 OLDEST = 20
+NO_FOLDER = 0
+"""What breaks connections here is kept apart from the folders' own suspects: INBOX may have no row yet."""
 
 
 async def check_identity(work: MailboxWork, lane: Lane, source: Sequence[Folder], target: Sequence[Folder]) -> None:
@@ -30,22 +33,22 @@ async def check_identity(work: MailboxWork, lane: Lane, source: Sequence[Folder]
     try:
         selected = await lane.source.select(inbox)
         if bound is not None and Accept.IDENTITY not in accept:
-            await _compare(lane.source, selected.status.uidvalidity, json.loads(bound))
+            await _compare(work, lane.source, selected.status.uidvalidity, json.loads(bound))
             return
         if bound is None and Accept.SAME not in accept:
             _refuse_same(source, target)
         listing = await lane.source.listing()
-        prints = await _prints(lane.source, [item.uid for item in listing.messages[:OLDEST]])
+        prints = await _prints(work, lane.source, [item.uid for item in listing.messages[:OLDEST]])
     except ItemError:
         return  # an INBOX that does not open is reported with its folder
     shown = json.dumps({"uidvalidity": selected.status.uidvalidity, "oldest": prints})
     await ledger.write(lambda db: db.bind_identity(work.lease, shown, anew=True))
 
 
-async def _compare(session: SourceSession, uidvalidity: int, bound: dict[str, object]) -> None:
+async def _compare(work: MailboxWork, session: SourceSession, uidvalidity: int, bound: dict[str, object]) -> None:
     oldest = bound["oldest"]
     assert isinstance(oldest, dict)
-    now = await _prints(session, [int(uid) for uid in oldest])
+    now = await _prints(work, session, [int(uid) for uid in oldest])
     differing = [uid for uid, value in now.items() if oldest[uid] != value]
     if uidvalidity == bound["uidvalidity"] and not differing:
         return
@@ -62,8 +65,9 @@ async def _compare(session: SourceSession, uidvalidity: int, bound: dict[str, ob
     )
 
 
-async def _prints(session: SourceSession, uids: Sequence[int]) -> dict[str, int]:
-    return {str(item.uid): fingerprint(item.block).value async for item in session.headers(uids)}
+async def _prints(work: MailboxWork, session: SourceSession, uids: Sequence[int]) -> dict[str, int]:
+    items = source_headers(work, NO_FOLDER, session, uids)
+    return {str(item.uid): fingerprint(item.block).value async for item in items}
 
 
 def _refuse_same(source: Sequence[Folder], target: Sequence[Folder]) -> None:
