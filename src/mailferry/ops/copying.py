@@ -134,7 +134,8 @@ def _fleet(
 ) -> Fleet:
     for pair in pairs:
         if pair.source.key == pair.target.key:
-            raise UserError("source and target are the same account", about=pair.source.key)
+            advice = "check both addresses: the target is where the copy goes"
+            raise UserError("source and target are the same account", about=pair.source.key, advice=advice)
     jobs = [
         Job(pair.source_key, tuple({server_of(pair.source), server_of(pair.target)} - {""}), limits.lanes)
         for pair in pairs
