@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given
@@ -110,6 +111,13 @@ def test_what_a_level_becomes(name: str, place: str) -> None:
     assert plan.pairs[1].target_path == (place,)
     assert (plan.pairs[1].note is None) == (name == place)
     assert unescape(place) == name
+
+
+def test_a_target_that_ends_its_sessions_at_an_emoji_gets_none() -> None:
+    plan = mapped(["INBOX", folder(("\U0001f680 Launch",)), "日本語"], limits=replace(OPEN, bmp_only=True))
+    names = [pair.target_path[0] for pair in plan.pairs]
+    assert names == ["INBOX", "=F0=9F=9A=80 Launch", "日本語"]
+    assert unescape(names[1]) == "\U0001f680 Launch"
 
 
 def test_long_names_are_cut_and_stay_apart() -> None:

@@ -49,7 +49,8 @@ class SourceSession(Protocol):
         """Header blocks of these messages; uids that have gone or cannot be read are left out."""
 
     async def acl(self, folder: Folder) -> Mapping[str, str] | None:
-        """Rights by identifier (RFC 4314 letters), or None where the store has no ACL or does not let us see it."""
+        """Rights of others than the owner, by identifier (RFC 4314 letters), or None where the store has no ACL or does
+        not let us see it."""
 
     async def metadata(self, folder: Folder) -> Mapping[str, bytes] | None:
         """Annotations of the folder (RFC 5464 entry names, `/private/…` and `/shared/…`), or None where there are

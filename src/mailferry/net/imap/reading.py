@@ -328,7 +328,7 @@ async def acl(connection: Connection, folder: Folder, owner: str) -> Mapping[str
     for event in pending.events:
         if tagged.status == "OK" and isinstance(event, Acl):
             own = {owner.casefold(), f"user={owner}".casefold(), "owner"}
-            if connection.quirks is COURIER:
+            if connection.quirks is quirks.COURIER:
                 own.add("administrators")
             return {who: rights for who, rights in event.rights.items() if who.casefold() not in own}
     return None

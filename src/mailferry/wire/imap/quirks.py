@@ -14,8 +14,8 @@ from dataclasses import dataclass
 class Quirks:
     """`depth`: commands in flight. `batch`: messages in one FETCH. `max_command`: bytes of one command line.
     `trust_size`: RFC822.SIZE is exact. `fakes`: it may send stand-ins for messages it cannot render.
-    `forbidden`: characters that no folder name may hold (LIST's wildcards, where nothing is known). `bmp_names`: nor any
-    above U+FFFF."""
+    `forbidden`: characters that no folder name may hold (LIST's wildcards, where nothing is known).
+    `bmp_names`: nor any above U+FFFF."""
 
     name: str
     depth: int = 4
@@ -31,7 +31,7 @@ GENERIC = Quirks("generic")
 EXCHANGE = Quirks("exchange", depth=2, batch=50, max_command=2000, trust_size=False, fakes=True)
 DOVECOT = Quirks("dovecot", forbidden="")
 COURIER = Quirks("courier", forbidden="", bmp_names=True)
-CYRUS = Quirks("cyrus", forbidden="!\"%;<>\\^`{|}")
+CYRUS = Quirks("cyrus", forbidden='!"%;<>\\^`{|}')
 
 _BY_WORD = (
     (re.compile(r"exchange|microsoft|outlook\.office", re.IGNORECASE), EXCHANGE),
