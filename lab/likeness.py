@@ -113,12 +113,14 @@ def _folder(found: Likeness, ours: FolderView, theirs: FolderView, uses: frozens
         _note(found, Aspect.SPECIAL_USE, ours.path, None, f"lacks {' '.join(sorted(uses - theirs.uses))}")
     found.uses += bool(uses) and uses <= theirs.uses
     for who, rights in sorted((ours.rights or {}).items()):
-        there = (theirs.rights or {}).get(who) or (theirs.rights or {}).get(f"user={who}", "")
+        there = (theirs.rights or {}).get(who, "")
         if not set(rights) <= set(there):
             lacking = "".join(sorted(set(rights) - set(there)))
             _note(found, Aspect.ACL, ours.path, None, f"{who} lacks {lacking} of {rights}")
         else:
             found.rights += 1
+    for who in sorted((theirs.rights or {}).keys() - (ours.rights or {}).keys()):
+        _note(found, Aspect.ACL, ours.path, None, f"{who} has rights, and had none")
     for entry, value in sorted((ours.entries or {}).items()):
         if (theirs.entries or {}).get(entry) != value:
             _note(found, Aspect.METADATA, ours.path, None, f"{entry} is not there")

@@ -9,11 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import imaplib
+import mailbox
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path as File
 
 from lab.process import PASSWORD
 
@@ -27,6 +30,7 @@ ENTRIES = ("/private/comment", "/shared/comment")
 """The annotations that are asked for."""
 
 _AT_ONCE = 100
+_LETTERS = {"D": "\\draft", "F": "\\flagged", "R": "\\answered", "S": "\\seen", "T": "\\deleted"}
 _DATE = "%d-%b-%Y %H:%M:%S %z"
 _KEPT_BY_ALL = re.compile(rb"[^0-9A-WYZa-z]")
 
@@ -111,6 +115,26 @@ def snapshot(port: int, user: str) -> Snapshot:
                 rights=_rights(session, name, user) if "ACL" in offered else None,
                 entries=_entries(session, name) if "METADATA" in offered else None,
             )
+    return found
+
+
+def files_snapshot(root: File) -> Snapshot:
+    """A Maildir++ tree without a server, read with the standard library's `mailbox`: qmail's own view. Uids count the
+    files in the order of their names."""
+    subscribed = (root / "courierimapsubscribed").read_bytes().splitlines()
+    found = Snapshot()
+    for place in [root, *(one for one in root.iterdir() if one.name.startswith("."))]:
+        name = b"INBOX" if place == root else b"INBOX" + os.fsencode(place.name)
+        path = path_of(name, b"INBOX.", b".")
+        box = mailbox.Maildir(place, create=False)
+        items = []
+        for uid, key in enumerate(sorted(box.iterkeys()), start=1):
+            message = box.get_message(key)
+            body = box.get_bytes(key).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+            letters = message.get_flags()
+            flags = frozenset(flag for letter, flag in _LETTERS.items() if letter in letters)
+            items.append(_made(uid, body, flags, frozenset(), int(message.get_date()), 0))
+        found.folders[path] = FolderView(path, tuple(items), 0, 0, name in subscribed, frozenset(), None, None)
     return found
 
 
@@ -199,17 +223,28 @@ def _item(head: bytes, body: bytes) -> Item:
     offset = moment.utcoffset()
     assert offset is not None
     words = {word for word in flags[1].decode().split() if word != "\\Recent"}
+    return _made(
+        int(uid[1]),
+        body,
+        frozenset(word.lower() for word in words if word.startswith("\\")),
+        frozenset(word for word in words if not word.startswith("\\")),
+        int(moment.timestamp()),
+        int(offset.total_seconds()) // 60,
+    )
+
+
+def _made(uid: int, body: bytes, flags: frozenset[str], keywords: frozenset[str], instant: int, zone: int) -> Item:
     stripped = re.sub(rb"(?m)^X-TUID:.*\r?\n", b"", body)
     return Item(
-        uid=int(uid[1]),
+        uid=uid,
         exact=_hash(body),
         digest=_hash(body.replace(b"\r\n", b"\n")),
         rough=_hash(_KEPT_BY_ALL.sub(b"", stripped)),
         size=len(body),
-        flags=frozenset(word.lower() for word in words if word.startswith("\\")),
-        keywords=frozenset(word for word in words if not word.startswith("\\")),
-        instant=int(moment.timestamp()),
-        zone=int(offset.total_seconds()) // 60,
+        flags=flags,
+        keywords=keywords,
+        instant=instant,
+        zone=zone,
     )
 
 
@@ -223,9 +258,15 @@ def _rights(session: imaplib.IMAP4, name: bytes, user: str) -> dict[str, str] | 
     if status != "OK" or not isinstance(answers[0], bytes):
         return None
     words = _words(answers[0])[1:]
-    pairs = zip(words[::2], words[1::2], strict=True)
-    found = {who.decode(): "".join(sorted(rights.decode())) for who, rights in pairs}
-    return {who: rights for who, rights in found.items() if who.removeprefix("user=") not in (user, "owner")}
+    found = {who.decode().removeprefix("user="): _modern(rights.decode()) for who, rights in zip(words[::2], words[1::2], strict=True)}
+    # Courier shows its defaults for the owner and for administrators on every folder.
+    own = (user, "owner", "administrators")
+    return {who: rights for who, rights in found.items() if who not in own}
+
+
+def _modern(rights: str) -> str:
+    """`c` and `d` of RFC 2086 as what RFC 4314 section 2.1.1 makes of them."""
+    return "".join(sorted((set(rights) - {"c", "d"}) | set("kx" * ("c" in rights) + "te" * ("d" in rights))))
 
 
 def _entries(session: imaplib.IMAP4, name: bytes) -> dict[str, bytes] | None:
