@@ -6,6 +6,7 @@ session of its own and is gone when its test ends.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import imaplib
 import json
@@ -24,7 +25,7 @@ from typing import Any, NamedTuple
 
 from lab.corpus import CorpusFolder, CorpusMessage
 from lab.dovecot import Dovecot
-from lab.maildir import encode_utf7, seed
+from lab.maildir import seed
 from lab.process import PASSWORD
 from mailferry.ledger.hooks import VARIABLE
 
@@ -92,30 +93,27 @@ def contents(port: int, user: str, separator: str) -> Contents:
 
 
 def _names(session: imaplib.IMAP4) -> list[str]:
+    """As the server writes them between quotes."""
     names = []
     for line in session.list()[1]:
         assert isinstance(line, bytes)
         match = re.fullmatch(rb'\(([^)]*)\) "[^"]*" (?:"(.*)"|(\S+))', line)
         assert match is not None, line
         if b"\\Noselect" not in match[1]:
-            names.append((match[2] if match[2] is not None else match[3]).replace(b'\\"', b'"').decode())
+            names.append((match[2] if match[2] is not None else match[3]).decode())
     return names
 
 
 def decode(level: str) -> str:
-    """Modified UTF-7 of a level, told from its encoding: only what the corpora use."""
-    for known in (
-        "Müller & Söhne",
-        "Entwürfe",
-        "Gelöschte Elemente",
-        "Переписка",
-        "Бухгалтерия",
-        "日本語",
-        "🚀 Launch",
-    ):
-        if level == encode_utf7(known):
-            return known
-    return level
+    """From modified UTF-7 (RFC 3501 section 5.1.3) and IMAP's quoting."""
+
+    def shifted(match: re.Match[str]) -> str:
+        if not match[1]:
+            return "&"
+        packed = match[1].replace(",", "/")
+        return base64.b64decode(packed + "=" * (-len(packed) % 4)).decode("utf-16-be")
+
+    return re.sub(r"&([^-]*)-", shifted, re.sub(r"\\(.)", r"\1", level))
 
 
 def _folder(session: imaplib.IMAP4) -> dict[int, Item]:
