@@ -39,7 +39,12 @@ class Stream(asyncio.BufferedProtocol):
         """OSError (ssl.SSLError, socket.gaierror among them) if it fails."""
         loop = asyncio.get_running_loop()
         await loop.create_connection(
-            lambda: self, host, port, ssl=context, server_hostname=host if context is not None else None
+            lambda: self,
+            host,
+            port,
+            ssl=context,
+            server_hostname=host if context is not None else None,
+            happy_eyeballs_delay=0.25,
         )
 
     async def start_tls(self, context: ssl.SSLContext, host: str) -> None:

@@ -5,6 +5,7 @@ Invariant: certificates are verified unless the account says `verify=False`.
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 
@@ -52,7 +53,8 @@ def explain(error: OSError, host: str, port: int) -> MailferryError:
         if error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)):
             return Permanent("there is no host of that name", about=about, advice="check the host's name")
         return Temporary(f"the host's name could not be looked up: {error.strerror}", about=about)
-    if isinstance(error, ConnectionRefusedError):
+    # A host with several addresses that all refuse gives an OSError with all their texts.
+    if isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(error):
         return Temporary(
             "the host refused the connection: nothing listens on this port",
             about=about,
