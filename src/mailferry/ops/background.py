@@ -54,8 +54,9 @@ def detached(work: Callable[[Callable[[str], None]], int], log_file: Path) -> in
     sys.stderr.flush()
     if os.fork() != 0:
         os.close(writing)
-        with os.fdopen(reading, encoding="utf-8") as pipe:
-            text = pipe.read()
+        # one read, not to the end: the workers hold the other end of the pipe for as long as they live
+        text = os.read(reading, 65536).decode()
+        os.close(reading)
         sys.stdout.write(text or f"it ended before it began; see {log_file}\n")
         return 0 if text else 70
     os.close(reading)
