@@ -5,7 +5,6 @@ Does not decide what happens to messages that vanished (a move shows only when a
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass, replace
 
@@ -24,6 +23,7 @@ from mailferry.plan.folders import FolderPair
 from mailferry.plan.messages import Actions, Bytes, Known, compare, settle, suddenly_empty
 from mailferry.targets.base import TargetSession
 from mailferry.targets.lane import Lane
+from mailferry.tasks import both
 
 WATCH_SECONDS = 24 * 3600.0
 MARKS_AT_ONCE = 1000
@@ -59,15 +59,9 @@ async def copy_folder(mailbox: MailboxWork, task: FolderTask, lane: Lane) -> Fol
         ledger = mailbox.engine.ledger
         await ledger.write(lambda db: db.update_folder(mailbox.lease, row.id, adopted=True))
         return None
-    opened = await asyncio.gather(
-        lane.source.select(task.pair.source), lane.target.select(target_folder), return_exceptions=True
+    source_selected, target_selected = await both(
+        lane.source.select(task.pair.source), lane.target.select(target_folder)
     )
-    for result in opened:
-        if isinstance(result, BaseException):
-            raise result
-    source_selected, target_selected = opened
-    assert not isinstance(source_selected, BaseException)
-    assert not isinstance(target_selected, BaseException)
     counts = mailbox.counts[row.id] = Counts(folders=1)
     work = FolderWork(mailbox, row, task.pair.source, target_folder, lane, source_selected, target_selected, counts)
     return await _bring(work)
