@@ -16,8 +16,11 @@ from mailferry.model.message import ALL_FLAGS, Failed, Flag, Listed, Message, Re
 from mailferry.net.imap import folders, refusal
 from mailferry.net.imap.connection import Connection, Pending
 from mailferry.net.imap.folders import Names
-from mailferry.wire.imap import commands, dates, flags, sets
+from mailferry.wire.imap import commands, dates, flags, sets, utf7
 from mailferry.wire.imap import events as ev
+
+MAX_LEVEL = 255
+"""Bytes of one level of a folder's name: servers keep it as a file name."""
 
 BLOCK = 128 * 1024
 """Small messages are joined to writes of about this size."""
@@ -62,7 +65,10 @@ async def _create(
 
 
 def _check_path(names: Names, path: Path, about: str) -> None:
+    """More than a file name holds is refused, though Cyrus takes up to about 480 characters."""
     for level in path:
+        if len(utf7.encode(level)) > MAX_LEVEL:
+            raise ItemError(f"{level[:40]!r}… is too long for a folder's name here", about=about)
         if not level or (names.separator and names.separator in level) or any(ord(char) < 32 for char in level):
             raise ItemError(f"{'/'.join(path)!r} cannot be a folder's name here", about=about)
 
