@@ -37,6 +37,12 @@ def refused(case: Case, code: int, *words: str) -> Done:
     return done
 
 
+def only_missing(case: Case) -> bool:
+    """What the target has is right; it only has not everything."""
+    tallies = moves.compare(case.source, case.read_target()).values()
+    return any(tally.lost for tally in tallies) and not any(tally.twice or tally.wrong for tally in tallies)
+
+
 # Who we are
 
 
@@ -137,13 +143,11 @@ def test_the_source_refuses_one_message(new_case: NewCase, dovecot_exchange: Dov
     moves.fill_source(dovecot_exchange, user)
     path = sorted((dovecot_exchange.maildir(user) / "cur").glob("*,S=*"))[7]
     with new_case(source_user=user) as case:
-        os.chown(path, 0, 0)
         path.chmod(0)
         done = case.move.run()
         assert done.code == 1, done
         assert (done.counts["failed"], done.counts["copied"]) == (1, done.counts["listed"] - 1), done.counts
         assert moves.differences(case.source, case.read_target()) == ["INBOX: 1 lost"]
-        os.chown(path, *dovecot_exchange.owner)
         path.chmod(0o600)
         case.finish()
 
@@ -157,7 +161,7 @@ def test_the_quota_is_reached(new_case: NewCase, dovecot_open: Dovecot) -> None:
         counts = done.counts
         assert counts["failed"] and counts["copied"], counts
         assert counts["listed"] == counts["copied"] + counts["there"] + counts["failed"], counts
-        assert not [line for line in moves.differences(case.source, case.read_target()) if "lost" not in line]
+        assert only_missing(case)
         dovecot_open.set_quota(user, 400_000_000)
         case.finish()
 
@@ -173,7 +177,6 @@ def test_a_message_over_the_target_s_limit(new_case: NewCase) -> None:
         there = moves.contents(small.port, "u1", ".")
         lost = moves.differences(case.source, there)
         assert lost and all(line.endswith(" lost") for line in lost), lost
-        assert "most" in case.move.tell("status", "--json").out or too_large
         again = case.move.run()
         assert (again.code, again.counts["failed"], again.counts["copied"]) == (1, too_large, 0), again
         assert moves.contents(small.port, "u1", ".") == there
@@ -230,7 +233,9 @@ def test_hostile_folder_names(new_case: NewCase, tmp_path: Path, target: str) ->
         assert counts["listed"] == len(names) + 1, counts
         assert counts["listed"] == counts["copied"] + counts["failed"], counts
         assert sum(map(len, case.read_target().values())) == counts["copied"], (counts, case.read_target().keys())
-        assert counts["copied"] >= len(names) - 2, (counts, case.log())
+        refused_names = ("cur", "new", "tmp", "dovecot-uidlist") if target == "plain" else ()  # by its layout on disk
+        assert counts["failed"] == counts["broken"] == len(refused_names), (counts, case.log())
+        assert all(f"create the folder {name}:" in case.log() for name in refused_names)
         if target != "plain":
             assert beside(case.target_path) == {"Maildir"}
         assert not Path("/tmp/out").exists()
@@ -254,12 +259,16 @@ def beside(maildir: Path) -> set[str]:
 def small_disk(place: Path, size: str) -> Iterator[None]:
     """A file system of its own of that size."""
     place.mkdir(parents=True)
-    sudo = [] if os.geteuid() == 0 else ["sudo"]
-    subprocess.run([*sudo, "mount", "-t", "tmpfs", "-o", f"size={size},mode=777", "tmpfs", str(place)], check=True)
+    as_root("mount", "-t", "tmpfs", "-o", f"size={size},mode=777", "tmpfs", str(place))
     try:
         yield
     finally:
-        subprocess.run([*sudo, "umount", str(place)], check=True)
+        as_root("umount", str(place))
+
+
+def as_root(*command: str) -> None:
+    sudo = [] if os.geteuid() == 0 else ["sudo"]
+    subprocess.run([*sudo, *command], check=True)
 
 
 def test_the_ledger_s_disk_is_full(new_case: NewCase, tmp_path: Path) -> None:
@@ -281,8 +290,8 @@ def test_the_maildir_s_disk_is_full(new_case: NewCase, dovecot_open: Dovecot) ->
         done = case.move.run(as_json=False)
         assert done.code in (1, 69), done
         assert str(case.target_path) in done.err and "Traceback" not in done.err + case.log(), done
-        assert not [line for line in moves.differences(case.source, case.read_target()) if "lost" not in line]
-        subprocess.run(["mount", "-o", "remount,size=50m", str(case.target_path)], check=True)
+        assert only_missing(case)
+        as_root("mount", "-o", "remount,size=50m", str(case.target_path))
         case.finish()
 
 
