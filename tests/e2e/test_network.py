@@ -20,7 +20,7 @@ IN_A_BODY = Point("a body", "source", "to_client", BODY, "end", 30, half)
 IN_A_MESSAGE = Point("a message", "target", "to_server", MESSAGE, "end", 30, half)
 BEFORE_A_REPLY = Point("a reply", "target", "to_client", rb"m\d+ OK \[APPENDUID")
 SOURCE_LOGIN = Point("the source's log-in", "source", "to_server", rb"AUTHENTICATE|LOGIN ")
-TARGET_LOGIN = Point("the target's log-in", "target", "to_client", rb"OK \[CAPABILITY[^\r\n]*Logged in")
+TARGET_LOGIN = Point("the target's log-in", "target", "to_client", rb"m\d+ OK \[CAPABILITY")
 LISTING = Point("the listing", "source", "to_client", rb"\* \d+ FETCH \(UID \d+ FLAGS", "start", 20)
 
 BYE = b"* BYE Server is shutting down\r\n"
@@ -81,7 +81,7 @@ STAYING = (
     Fault("every body is cut", Point("", "source", "to_client", BODY, "end", 0, half), Reset(), None),
     Fault("every message sent stalls", Point("", "target", "to_server", MESSAGE, "end", 0, half), Stall(), None),
     Fault("no log-in ever works", TARGET_LOGIN, Close(), None),
-    Fault("throttled without end", BEFORE_A_REPLY, Say(THROTTLED), None),
+    Fault("throttled without end", TARGET_LOGIN, Say(THROTTLED), None),
 )
 
 
