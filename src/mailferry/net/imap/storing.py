@@ -28,7 +28,7 @@ BLOCK = 128 * 1024
 
 async def create(connection: Connection, names: Names, path: Path, special_use: SpecialUse | None) -> Folder:
     """Make the folder, or find the one that is there; one round trip. ItemError if the server refuses."""
-    _check_path(names, path, connection.about)
+    _check_path(connection, names, path)
     wire = names.name(path)
     name = commands.mailbox(wire)
     if path == INBOX:
@@ -64,13 +64,14 @@ async def _create(
     return found, status, await connection.wait(pending)
 
 
-def _check_path(names: Names, path: Path, about: str) -> None:
-    """More than a file name holds is refused, though Cyrus takes up to about 480 characters."""
+def _check_path(connection: Connection, names: Names, path: Path) -> None:
+    """Names that the server should not keep: refused here, since some servers take them and then stumble."""
+    bad = frozenset(connection.quirks.forbidden + (names.separator or ""))
     for level in path:
+        if not level or bad & frozenset(level) or any(ord(character) < 32 for character in level):
+            raise ItemError(f"{'/'.join(path)!r} cannot be a folder's name here", about=connection.about)
         if len(utf7.encode(level)) > MAX_LEVEL:
-            raise ItemError(f"{level[:40]!r}… is too long for a folder's name here", about=about)
-        if not level or (names.separator and names.separator in level) or any(ord(char) < 32 for char in level):
-            raise ItemError(f"{'/'.join(path)!r} cannot be a folder's name here", about=about)
+            raise ItemError(f"{level[:40]!r}… is too long for a folder's name here", about=connection.about)
 
 
 def _use(connection: Connection, special_use: SpecialUse | None) -> bytes:
