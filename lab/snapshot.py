@@ -258,7 +258,10 @@ def _rights(session: imaplib.IMAP4, name: bytes, user: str) -> dict[str, str] | 
     if status != "OK" or not isinstance(answers[0], bytes):
         return None
     words = _words(answers[0])[1:]
-    found = {who.decode().removeprefix("user="): _modern(rights.decode()) for who, rights in zip(words[::2], words[1::2], strict=True)}
+    found = {
+        who.decode().removeprefix("user="): _modern(rights.decode())
+        for who, rights in zip(words[::2], words[1::2], strict=True)
+    }
     # Courier shows its defaults for the owner and for administrators on every folder.
     own = (user, "owner", "administrators")
     return {who: rights for who, rights in found.items() if who not in own}
