@@ -24,7 +24,8 @@ class CopyPolicy:
     """`source_wins`: flags, moves and deletions of the source are carried (before cutover); else only new messages
     come.
 
-    `chunk_messages`, `chunk_bytes`: how much is sent together. `budget_bytes`: bytes of bodies in memory per process.
+    `chunk_messages`, `chunk_bytes`: how much is sent together; `chunks_in_flight`: sent and not yet confirmed, per lane,
+    as far as `budget_bytes` (bodies in memory per process) allow.
     `patience`: attempts without any progress before a mailbox is given up. `late_commit_wait`: seconds that a resumed
     mailbox waits before it looks for the last time whether a killed run's bytes arrived after all. `repair`: bring
     messages that the target refuses as they are in a form it takes, each listed.
@@ -38,7 +39,7 @@ class CopyPolicy:
     accept: frozenset[Accept] = frozenset()
     chunk_messages: int = 100
     chunk_bytes: int = 4 << 20
-    chunks_in_flight: int = 2
+    chunks_in_flight: int = 8
     budget_bytes: int = 24 << 20
     patience: int = 6
     backoff: float = 1.0
