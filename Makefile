@@ -1,6 +1,7 @@
 # Everything below sets itself up: it needs python3, make and git on Debian 12 or Ubuntu 24.04, nothing else.
 SHELL := /bin/bash
 export UV_PYTHON_DOWNLOADS := never
+export UV_SYSTEM_CERTS := true
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 UV := .tools/bin/uv
 RUN := .venv/bin

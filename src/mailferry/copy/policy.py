@@ -21,14 +21,13 @@ class Accept(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CopyPolicy:
-    """`source_wins`: flags, moves and deletions of the source are carried (before cutover); else only new messages
-    come.
+    """`source_wins`: flags, moves and deletions of the source are carried (before cutover); else only new messages.
 
-    `chunk_messages`, `chunk_bytes`: how much is sent together; `chunks_in_flight`: sent and not yet confirmed, per lane,
-    as far as `budget_bytes` (bodies in memory per process) allow.
-    `patience`: attempts without any progress before a mailbox is given up. `late_commit_wait`: seconds that a resumed
-    mailbox waits before it looks for the last time whether a killed run's bytes arrived after all. `repair`: bring
-    messages that the target refuses as they are in a form it takes, each listed.
+    `chunk_messages`, `chunk_bytes`: how much is sent together. `chunks_in_flight`: sent and not confirmed, per lane, as
+    far as `budget_bytes` (bodies in memory per process) allows. `patience`: attempts without any progress before a
+    mailbox is given up. `late_commit_wait`: seconds that a resumed mailbox waits before it looks for the last time
+    whether a killed run's bytes arrived after all. `repair`: bring messages that the target refuses as they are in a
+    form it takes, each listed.
     """
 
     folders: FolderPolicy = field(default_factory=FolderPolicy)
