@@ -6,6 +6,7 @@ confirmed → recorded*. What sees the point is a proxy on the wire, or a hook i
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
@@ -15,7 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from lab.corpus import CorpusMessage
+from lab.dovecot import Dovecot
 from lab.proxy import Action, Call, Hold
+from tests.e2e import moves
 from tests.e2e.cases import BODY, MESSAGE, Case, NewCase, Point, everywhere, half, killed_at, literal
 from tests.e2e.moves import Running
 
@@ -23,6 +27,8 @@ ALL = (("imap", "sqlite"), ("imap", "postgres"), ("maildir", "sqlite"), ("maildi
 TO_IMAP = ((("imap", "sqlite"), ("plain", "postgres")), (("imap", "postgres"), ("plain", "sqlite")))
 TO_ANY = ((("imap", "sqlite"), ("maildir", "postgres")), (("imap", "postgres"), ("maildir", "sqlite")))
 """Neighbouring points take these in turn: every target and every ledger meets each stretch of the wire."""
+
+_numbers = itertools.count()
 
 POINTS = (
     Point("before the log-in", "source", "to_server", rb"AUTHENTICATE|LOGIN"),
@@ -108,6 +114,50 @@ def test_bytes_arrive_after_the_resumed_run(new_case: NewCase) -> None:
         assert case.finish()["twins"] > 0
 
     everywhere(new_case, TO_IMAP[0], scenario)
+
+
+DELTA = (
+    ("imap", "sqlite", Point("before flags are set", "target", "to_server", rb"UID STORE \d")),
+    ("imap", "postgres", Point("flags are set, unread", "target", "to_client", rb"OK [^\r\n]*Store")),
+    ("plain", "sqlite", Point("before a new message is sent", "target", "to_server", rb" APPEND ")),
+    ("plain", "postgres", Point("a new message is confirmed, unread", "target", "to_client", rb"OK \[APPENDUID")),
+    ("imap", "postgres", Point("before what moved is removed", "target", "to_server", rb"UID EXPUNGE")),
+    ("imap", "sqlite", Point("what moved is removed, unread", "target", "to_client", rb"OK [^\r\n]*Expunge")),
+    ("maildir", "sqlite", Point("a new body fetched", "source", "to_client", BODY, "end", 2, literal())),
+    ("maildir", "postgres", "confirm:before:1"),
+    ("maildir", "sqlite", "commit:after:9"),
+    ("imap", "sqlite", "commit:before:10"),
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "ledger", "point"), DELTA, ids=[one.name if isinstance(one, Point) else one for *_, one in DELTA]
+)
+def test_killed_in_a_delta(
+    new_case: NewCase, dovecot_exchange: Dovecot, target: str, ledger: str, point: Point | str
+) -> None:
+    """Flags set and cleared, messages that moved, identical ones among them, and new ones."""
+    user = f"delta{os.getpid()}n{next(_numbers)}"
+    moves.fill_source(dovecot_exchange, user)
+    with new_case(target, ledger, source_user=user) as case:
+        assert case.move.run().code == 0
+        with moves.mailbox(dovecot_exchange.port, user) as session:
+            session.select("INBOX")
+            session.uid("STORE", "1:30", "-FLAGS.SILENT", "\\Seen")
+            session.uid("STORE", "20:50", "+FLAGS.SILENT", "(\\Flagged Later)")
+            session.uid("COPY", "60:65,111:116", "Projects")
+            session.uid("STORE", "60:65,111:116", "+FLAGS.SILENT", "\\Deleted")
+            session.uid("EXPUNGE", "60:65,111:116")
+            for number in range(6):
+                body = b"Subject: late\r\n\r\nnumber %d\r\n" % (number // 2)
+                moves.append(session, "INBOX", CorpusMessage(body, frozenset({"\\Seen"}), internal_date=1_600_000_000))
+        case.source = moves.contents(dovecot_exchange.port, user, "/")
+        if isinstance(point, Point):
+            killed_at(case, point)
+        else:
+            done = case.move.run(crash_at=point)
+            assert done.code == -signal.SIGKILL, done
+        case.finish()
 
 
 def test_killed_at_every_commit_in_turn(new_case: NewCase) -> None:
