@@ -77,7 +77,7 @@ def test_every_message_comes_and_every_difference_is_named() -> None:
     for case in cases:
         assert fidelity.faults_of(case) == []
         first, last = case.results
-        assert first.likeness.listed > 100
+        assert first.likeness.listed > 70
         assert last.likeness.listed > first.likeness.listed
         for result in case.results:
             found = result.likeness
