@@ -24,8 +24,9 @@ from pathlib import Path
 from lab.corpus import CorpusFolder, CorpusMessage
 from lab.dovecot import Dovecot
 from lab.postgres import Postgres
+from lab.proxy import Hold, TcpProxy
 from tests.e2e import moves
-from tests.e2e.moves import Contents, Done, Move
+from tests.e2e.moves import Contents, Done, Move, Running
 
 COMBINATIONS = tuple((target, ledger) for target in ("imap", "maildir") for ledger in ("sqlite", "postgres"))
 MOST_KILLS_OF_ONE = 6
@@ -111,11 +112,15 @@ def soak(
     while kills < options.kills and time.monotonic() < until:
         number += 1
         user = f"{name}-{number}"
-        move, read = _move(servers, target, ledger, name, user)
+        proxy = TcpProxy(servers.target.port).start()
+        move, read = _move(servers, proxy.port, target, ledger, name, user)
         failed: list[str] = []
         for _ in range(min(chance.randint(1, MOST_KILLS_OF_ONE), options.kills - kills)):
             began = time.monotonic()
-            done = _killed_after(move, chance.uniform(0.2, usual))
+            if target == "imap" and chance.random() < 0.5:
+                done = _killed_with_bytes_under_way(move, proxy, chance)
+            else:
+                done = _killed_after(move, chance.uniform(0.2, usual))
             if done.code == -signal.SIGKILL:
                 kills += 1
                 with figures.lock:
@@ -139,6 +144,7 @@ def soak(
             figures.lost += sum(tally.lost for tally in tallies)
             figures.twice += sum(tally.twice for tally in tallies)
             figures.wrong += sum(tally.wrong for tally in tallies)
+        proxy.stop()
         said = moves.differences(ours, theirs) + failed
         say(f"{name}: {kills} kills, move {number}: {'; '.join(said) or 'equal'}")
 
@@ -153,13 +159,15 @@ def _folders(messages: int, chance: random.Random) -> Iterator[CorpusFolder]:
     yield CorpusFolder(("Empty",))
 
 
-def _move(servers: Servers, target: str, ledger: str, source: str, user: str) -> tuple[Move, Callable[[], Contents]]:
+def _move(
+    servers: Servers, port: int, target: str, ledger: str, source: str, user: str
+) -> tuple[Move, Callable[[], Contents]]:
     """A copy to a fresh user, with a fresh ledger, and how to read what it brought."""
     server = servers.target
     place = str(servers.directory / f"{user}.db")
     if ledger == "postgres":
         place = servers.postgres.create_database(user)
-    address = f"imap://{user}@127.0.0.1:{server.port}?tls=none"
+    address = f"imap://{user}@127.0.0.1:{port}?tls=none"
     if target == "maildir":
         address = f"maildir:{server.maildir(user)}?owner={server.owner[0]}"
     move = Move(
@@ -179,6 +187,24 @@ def _killed_after(move: Move, seconds: float) -> Done:
     except subprocess.TimeoutExpired:
         running.kill()
     return running.end()
+
+
+def _killed_with_bytes_under_way(move: Move, proxy: TcpProxy, chance: random.Random) -> Done:
+    """Killed when so many bytes have gone out; what it had sent beyond arrives up to 4 s later."""
+    started = threading.Event()
+    running: list[Running] = []
+
+    def kill() -> None:
+        started.wait(10)
+        running[0].kill()
+
+    rule = proxy.after("to_server", chance.randint(1_000, 4_000_000), Hold(chance.uniform(0.2, 4), kill))
+    running.append(move.start())
+    started.set()
+    done = running[0].end()
+    if rule in proxy.rules:
+        proxy.rules.remove(rule)
+    return done
 
 
 def _change(port: int, user: str, chance: random.Random) -> None:
