@@ -17,7 +17,7 @@ from mailferry.copy.work import FolderWork, MailboxWork
 from mailferry.errors import SafetyStop
 from mailferry.ledger.rows import FolderChanges, FolderRow, MessageRow
 from mailferry.model.folder import Folder, FolderStatus
-from mailferry.model.message import Failed, Listing, Message, Reason, digest
+from mailferry.model.message import Failed, Listed, Listing, Message, Reason, digest
 from mailferry.model.state import HELD, State
 from mailferry.plan.folders import FolderPair
 from mailferry.plan.messages import Actions, Bytes, Known, compare, settle, suddenly_empty
@@ -241,9 +241,10 @@ async def _settle(work: FolderWork, rows: list[MessageRow], pending: list[Messag
     """Confirm those of `pending` that stand in the target from uid `base` on; returns their source uids.
 
     They are looked for by exact digest; a target that changes bytes as it stores them is met by the fingerprint, which
-    counts as adopted by headers.
+    counts as adopted by headers. Their flags are recorded as the target has them: which of several attempts arrived is
+    not known, and the source's flags may have changed between them.
     """
-    found, prints = await read_gap(work.target, rows, base)
+    found, prints, marks = await read_gap(work.target, rows, base)
     settled = settle([Bytes(m.source_uid, m.digest or b"") for m in pending], found)
     taken = set(settled.values())
     by_headers: dict[int, int] = {}
@@ -256,24 +257,27 @@ async def _settle(work: FolderWork, rows: list[MessageRow], pending: list[Messag
     ledger = work.ledger
     await ledger.write(lambda db: db.confirm(work.lease, work.row.id, sorted(settled.items())))
     await ledger.write(lambda db: db.confirm(work.lease, work.row.id, sorted(by_headers.items()), State.ADOPTED))
+    arrived = [(uid, marks[to].flags, marks[to].keywords) for uid, to in sorted({**settled, **by_headers}.items())]
+    await ledger.write(lambda db: db.set_flags(work.lease, work.row.id, arrived))
     return {*settled, *by_headers}
 
 
 async def read_gap(
     target: TargetSession, rows: list[MessageRow], base: int
-) -> tuple[list[Bytes], dict[int, int | None]]:
-    """What stands in the selected folder from uid `base` on and is not recorded: digests, and fingerprints by uid."""
+) -> tuple[list[Bytes], dict[int, int | None], dict[int, Listed]]:
+    """What stands in the selected folder from uid `base` on and is not recorded: digests, and by uid fingerprints and
+    the listing's lines."""
     recorded = {m.target_uid for m in rows if m.target_uid is not None and m.state in HELD}
     listing = await target.listing()
-    uids = [item.uid for item in listing.messages if item.uid >= base and item.uid not in recorded]
+    marks = {item.uid: item for item in listing.messages if item.uid >= base and item.uid not in recorded}
     found: list[Bytes] = []
     prints: dict[int, int | None] = {}
-    async for item in target.fetch(uids):
+    async for item in target.fetch(list(marks)):
         if isinstance(item, Message):
             found.append(Bytes(item.uid, digest(item.body)))
             prints[item.uid] = strong_fingerprint(item.body)
             item.body.close()
-    return found, prints
+    return found, prints, marks
 
 
 async def _settle_unnumbered(work: FolderWork, sent: set[int]) -> None:

@@ -195,7 +195,7 @@ async def _twins_of(work: MailboxWork, lane: Lane, row: FolderRow, target: Folde
     twice = [m for m in messages if m.attempts > 1 and m.state in HELD and m.digest is not None]
     if not twice:
         return
-    found, _ = await read_gap(lane.target, messages, row.watch_base or 1)
+    found, _, _ = await read_gap(lane.target, messages, row.watch_base or 1)
     twins = late_twins([Sent(m.digest or b"", m.attempts) for m in twice], found)
     if not twins:
         return
