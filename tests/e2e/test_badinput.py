@@ -263,7 +263,7 @@ def small_disk(place: Path, size: str) -> Iterator[None]:
     try:
         yield
     finally:
-        as_root("umount", str(place))
+        as_root("umount", "--lazy", str(place))  # Dovecot may be about to leave it
 
 
 def as_root(*command: str) -> None:

@@ -138,6 +138,26 @@ def test_bytes_arrive_after_the_resumed_run(new_case: NewCase) -> None:
     everywhere(new_case, TO_IMAP[0], scenario)
 
 
+def test_flags_change_between_two_kills(new_case: NewCase, dovecot_exchange: Dovecot) -> None:
+    """What arrives of the first attempt has flags that the second, killed before it sent anything, knew no more."""
+    user = f"flags{os.getpid()}n{next(_numbers)}"
+    moves.fill_source(dovecot_exchange, user)
+    with new_case(source_user=user) as case:
+        case.move.options = ("--lanes", "1")
+        over = threading.Event()
+        killed_at(case, LATE[0], held_until(lambda: wait(over)))
+        with moves.mailbox(dovecot_exchange.port, user) as session:
+            session.select("INBOX")
+            session.uid("STORE", "1:60", "+FLAGS.SILENT", "\\Flagged")
+            session.uid("STORE", "40:90", "-FLAGS.SILENT", "\\Seen")
+        case.source = moves.contents(dovecot_exchange.port, user, "/")
+        done = case.move.run(crash_at="intend:after:1")
+        assert done.code == -signal.SIGKILL, done
+        over.set()
+        time.sleep(1)
+        case.finish()
+
+
 DELTA = (
     ("imap", "sqlite", Point("before flags are set", "target", "to_server", rb"UID STORE \d")),
     ("imap", "postgres", Point("flags are set, unread", "target", "to_client", rb"OK [^\r\n]*Store")),
