@@ -212,8 +212,8 @@ def _not_kept(target: str, cases: Sequence[Case]) -> str:
     if zones:
         lines.append(
             f"- zone of the internal date, {zones} ×: the sources show every date in their own zone (here Berlin's), "
-            "the target in its own (here UTC); the instant is the same. No client can change that, so the report does not "
-            "list each."
+            "the target in its own (here UTC); the instant is the same. No client can change that, so the report does "
+            "not list each."
         )
     for case in cases:
         result = case.results[-1]
@@ -258,7 +258,7 @@ def _peers(cases: Sequence[Case]) -> str:
     row("annotations", lambda _, one: _share(one.entries, one.entries + one.number(Aspect.METADATA)))
     return (
         "## The same mailbox, by others, in the same run\n\nFrom Dovecot to Dovecot; *first copy → after changes*, "
-        "once where both are the same. The target marks special folders by their names, so that everyone gets them here.\n\n"
+        "once where both are the same. The target marks special folders by their names, so everyone gets them.\n\n"
         + "\n".join(rows)
         + "\n\nmbsync ran with `CopyArrivalDate yes`, `Patterns *`, `Create Near`, `Expunge Near`; doveadm with "
         "`imapc:`. mbsync's header `X-TUID` is why none of its messages is byte-equal.\n\n"

@@ -177,9 +177,12 @@ def _zone(minutes: int) -> str:
 
 _KEYS: Sequence[Callable[[Item], Hashable]] = (
     lambda item: (item.digest, item.flags, item.keywords, item.instant),
+    lambda item: (item.digest, item.flags, item.instant),
     lambda item: (item.digest, item.instant),
     lambda item: item.digest,
     lambda item: (item.rough, item.flags, item.keywords, item.instant),
+    lambda item: (item.rough, item.flags, item.instant),
+    lambda item: (item.rough, item.instant),
     lambda item: item.rough,
 )
 
