@@ -403,17 +403,16 @@ _REASONS: Mapping[Aspect, frozenset[str]] = {
     Aspect.METADATA: frozenset({"metadata"}),
 }
 _FINDINGS: Mapping[Aspect, frozenset[str]] = {
-    Aspect.LOST: frozenset({"missing", "folder-missing", "arrived-since"}),
-    Aspect.EXTRA: frozenset({"extra", "duplicate"}),
-    Aspect.BYTES: frozenset({"content", "altered", "adopted-differs"}),
+    Aspect.BYTES: frozenset({"altered"}),
     Aspect.FLAGS: frozenset({"flags"}),
     Aspect.KEYWORDS: frozenset({"keywords"}),
     Aspect.DATE: frozenset({"date"}),
     Aspect.ZONE: frozenset({"zone"}),
     Aspect.SUBSCRIPTION: frozenset({"subscription"}),
     Aspect.SPECIAL_USE: frozenset({"special-use"}),
-    Aspect.FOLDER: frozenset({"folder-missing", "folder-failed"}),
+    Aspect.FOLDER: frozenset({"folder-failed"}),
 }
+"""That verification noticed a loss, a double or other bytes (`missing`, `duplicate`, `content`) excuses nothing."""
 
 
 def words_for(one: Difference, report: Mapping[str, Any]) -> str | None:
