@@ -31,6 +31,7 @@ from mailferry.cli import options
 )
 @click.option("--sweep", is_flag=True, help="People use the target already: bring new messages only.")
 @click.option("--no-adopt", is_flag=True, help="Do not look for messages that another tool brought earlier.")
+@click.option("--same-names", is_flag=True, help="Rights on folders also go to those not in the account list, by name.")
 @click.option("--repair", is_flag=True, help="Bring what the target refuses in a repaired form, each listed.")
 @click.option(
     "--accept",
@@ -66,6 +67,7 @@ def copy_command(
     deletions: str,
     sweep: bool,
     no_adopt: bool,
+    same_names: bool,
     repair: bool,
     accept: tuple[str, ...],
     patience: int,
@@ -88,7 +90,10 @@ def copy_command(
     from mailferry.plan.folders import FolderPolicy
     from mailferry.plan.messages import Deletions
 
+    pairs = options.pairs(source, target, accounts, source_password, target_password, backup_of)
     policy = CopyPolicy(
+        people=dict(pair.people for pair in pairs if pair.people is not None),
+        same_names=same_names,
         folders=FolderPolicy(
             include=include,
             exclude=exclude,
@@ -102,7 +107,6 @@ def copy_command(
         accept=frozenset(Accept(one) for one in accept),
         patience=patience,
     )
-    pairs = options.pairs(source, target, accounts, source_password, target_password, backup_of)
     limits = options.make_limits(connections, lanes, mailboxes, workers)
     if dry_run:
         from mailferry.cli import preview

@@ -40,6 +40,9 @@ class Pair:
     stands_for: str | None = None
     """The key of the live mailbox that `source` is a backup of: the ledger then knows it under that name."""
 
+    people: tuple[str, str] | None = None
+    """The user on either side, where an account list says that they are one person."""
+
     @property
     def source_key(self) -> str:
         return self.stands_for or self.source.key
@@ -211,6 +214,7 @@ def read_pairs(file: Path, source: str, target: str, backup_of: str | None = Non
                     secret=_secret(row.get("target_password")),
                 ),
                 parse_address(backup_of, user=user).key if backup_of else None,
+                (user, (row.get("target_user") or "").strip() or user),
             )
         except MailferryError as error:
             raise UserError(error.message, about=f"{line}: {error.about}", advice=error.advice) from error

@@ -9,6 +9,7 @@ from typing import TypeVar
 from mailferry.copy.work import FolderWork
 from mailferry.errors import ItemError
 from mailferry.model.message import Reason
+from mailferry.plan.rights import map_rights
 
 V = TypeVar("V")
 
@@ -22,8 +23,12 @@ async def carry_extras(work: FolderWork) -> None:
         except ItemError as error:
             await work.different(None, Reason.SUBSCRIPTION, error.message)
     rights = await work.source.acl(source)
-    if rights:
-        await _carry(work, Reason.ACL, rights, lambda some: work.target.set_acl(target, some))
+    granted, unknown = map_rights(rights or {}, work.policy.people, work.policy.same_names)
+    if granted:
+        await _carry(work, Reason.ACL, granted, lambda some: work.target.set_acl(target, some))
+    if unknown:
+        text = f"{', '.join(unknown)}: who that is in the target is not known; --same-names says: whoever is called so"
+        await work.different(None, Reason.ACL, text)
     entries = await work.source.metadata(source)
     if entries:
         await _carry(work, Reason.METADATA, entries, lambda some: work.target.set_metadata(target, some))

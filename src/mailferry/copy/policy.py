@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -30,6 +31,9 @@ class CopyPolicy:
     form it takes, each listed.
     """
 
+    people: Mapping[str, str] = field(default_factory=dict)
+    """Source user to target user: who may be given rights on folders. `same_names`: others too, by the same name."""
+    same_names: bool = False
     folders: FolderPolicy = field(default_factory=FolderPolicy)
     deletions: Deletions = Deletions.KEEP
     source_wins: bool = True
