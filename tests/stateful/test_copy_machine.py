@@ -61,6 +61,7 @@ class CopyMachine(RuleBasedStateMachine):
         self.removed: Counter[tuple[Path, bytes]] = Counter()
         self.theirs: dict[tuple[Path, int], tuple[bytes, int, tuple[str, ...]]] = {}
         self.touched: set[tuple[Path, int]] = set()
+        self.spoiled: set[bytes] = set()
         self.renamed = 0
         self.complete = False
 
@@ -74,6 +75,7 @@ class CopyMachine(RuleBasedStateMachine):
     def add(self, path: Path, mark: tuple[int, tuple[str, ...]], kind: str) -> None:
         self.number += 1
         data = b"" if kind == "empty" else text(self.number, message_id=kind == "plain")
+        path = self._place(path)
         self.w.a.add_folder(path)
         self.w.a.add(path, data, flags=mark[0], keywords=mark[1], date=Date(1_600_000_000 + self.number, 60))
         self.complete = False
@@ -86,6 +88,7 @@ class CopyMachine(RuleBasedStateMachine):
     @rule(pick=picks, to=places)
     def duplicate(self, pick: int, to: Path) -> None:
         path, uid = self._pick(pick)
+        to = self._place(to)
         self.w.a.add_folder(to)
         message = self.w.a.folder(path).messages[uid]
         self.w.a.add(to, message.data, flags=message.flags, keywords=message.keywords, date=message.internal_date)
@@ -101,6 +104,7 @@ class CopyMachine(RuleBasedStateMachine):
     @rule(pick=picks, to=places)
     def move(self, pick: int, to: Path) -> None:
         path, uid = self._pick(pick)
+        to = self._place(to)
         self.w.a.add_folder(to)
         self.w.a.move(path, uid, to)
         self.complete = False
@@ -114,6 +118,7 @@ class CopyMachine(RuleBasedStateMachine):
     @rule(pick=picks)
     def spoil(self, pick: int) -> None:
         path, uid = self._pick(pick)
+        self.spoiled.add(self.w.a.folder(path).messages[uid].data)
         self.w.a.spoil(path, uid)
         self.complete = False
 
@@ -203,24 +208,21 @@ class CopyMachine(RuleBasedStateMachine):
             counts = self._run()
         assert counts.stops == counts.broken == 0, self.w.failures()
         assert counts.listed == sum(len(kept(self.w.a, path)) for path in self.w.a.paths())
-        assert counts.failed == sum(
-            1 for path in self.w.a.paths() for m in kept(self.w.a, path) if m.unreadable and not self._held(path, m.uid)
-        )
+        unreadable = [(path, m.uid) for path in self.w.a.paths() for m in kept(self.w.a, path) if m.unreadable]
+        if unreadable:
+            known = self.w.known()
+            unreadable = [(path, uid) for path, uid in unreadable if known[path][uid].state not in HELD]
+        assert counts.failed == len(unreadable)
         self.complete = True
         self._check()
         again = self._run()
         assert (again.copied, again.flags, again.moved, again.removed, again.twins) == (0, 0, 0, 0, 0), again
         self._check()
 
-    def _held(self, path: Path, uid: int) -> bool:
-        row = self.w.rows(path).get(uid)
-        return row is not None and row.state in HELD
-
     # What must hold after a complete pass
 
     def _check(self) -> None:
-        folders = self.w.folders()
-        rows = {path: self.w.rows(path) for path in folders}
+        rows = self.w.known()
         claimed: set[tuple[Path, int]] = set()
         for path in self.w.a.paths():
             for message in kept(self.w.a, path):
@@ -258,6 +260,8 @@ class CopyMachine(RuleBasedStateMachine):
         extra: Counter[bytes] = Counter()
         for path in self.w.b.paths():
             for message in kept(self.w.b, path):
+                if message.data in self.spoiled:
+                    continue  # one that moved and could not be read in its new place stays in the old one, as deleted
                 if (path, message.uid) not in claimed and (path, message.uid) not in self.theirs:
                     extra[message.data] += 1
         if not self.uidplus:
@@ -265,6 +269,12 @@ class CopyMachine(RuleBasedStateMachine):
         assert extra <= self.deleted, extra - self.deleted
 
     # Picking
+
+    def _place(self, path: Path) -> Path:
+        """A name that no renamed folder had: one made anew in its place is a safety stop, not a case for a model."""
+        if path == INBOX or not self.renamed:
+            return path
+        return (f"{path[0]} {self.renamed}", *path[1:])
 
     def _pick(self, pick: int) -> tuple[Path, int]:
         there = [(path, message.uid) for path in self.w.a.paths() for message in kept(self.w.a, path)]
@@ -283,6 +293,11 @@ class CopyMachine(RuleBasedStateMachine):
 
 
 CopyMachine.TestCase.settings = settings(
-    max_examples=EXAMPLES, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=EXAMPLES,
+    stateful_step_count=25,
+    deadline=None,
+    database=None,  # replaying all that ever failed takes minutes; a failure prints how to repeat it
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
 )
 TestCopyMachine = CopyMachine.TestCase

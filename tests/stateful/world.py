@@ -37,7 +37,7 @@ from mailferry.targets.memory import MemoryTarget
 P = ParamSpec("P")
 T = TypeVar("T")
 
-FAST = CopyPolicy(late_commit_wait=0.0, backoff=0.001, backoff_most=0.002, chunk_messages=3)
+FAST = CopyPolicy(same_names=True, late_commit_wait=0.0, backoff=0.001, backoff_most=0.002, chunk_messages=3)
 INBOX: Path = ("INBOX",)
 
 
@@ -189,6 +189,17 @@ class World:
 
     def folders(self) -> dict[Path, FolderRow]:
         return self.ask(lambda db, mailbox: {row.source_path: row for row in db.folders(mailbox)})
+
+    def known(self) -> dict[Path, dict[int, MessageRow]]:
+        """All that the ledger knows of messages, by folder and source uid."""
+
+        def read(db: Ledger, mailbox: int) -> dict[Path, dict[int, MessageRow]]:
+            return {
+                folder.source_path: {row.source_uid: row for row in db.messages(folder.id)}
+                for folder in db.folders(mailbox)
+            }
+
+        return self.ask(read)
 
     def rows(self, path: Path = INBOX) -> dict[int, MessageRow]:
         folder = self.folders()[path]
