@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from mailferry.copy.adopt import adopt
 from mailferry.copy.extras import carry_extras
@@ -112,8 +113,7 @@ async def _bring(work: FolderWork) -> FolderDone:
     row, rows = await _check_uidvalidity(work, rows)
     work.row = row
     if any(message.state == State.PENDING for message in rows):
-        if await settle_pending(work, rows):
-            work.mailbox.resumed_at = time.monotonic()
+        await settle_pending(work, rows)
         rows = await ledger.call(lambda db: db.messages(row.id))
     changed_since = row.source_modseq if row.adopted and source.highestmodseq else None
     listing = await work.source.listing(changed_since)
@@ -222,62 +222,81 @@ async def _carry_marks(work: FolderWork, actions: Actions) -> None:
         await work.different(uid, Reason.FLAGS, "its flags changed, but its uid in the target is not known")
 
 
-async def settle_pending(work: FolderWork, rows: list[MessageRow]) -> bool:
-    """After a crash: find out which pending messages reached the target (design §5). True if some must be sent again;
-    the gap is then watched for twins."""
+async def settle_pending(work: FolderWork, rows: list[MessageRow]) -> None:
+    """After a crash: find out which pending messages reached the target (design §5). If some must be sent again, the
+    gap is watched for twins from now on."""
     base = work.row.pending_base or 1
     pending = [m for m in rows if m.state == State.PENDING]
     if len(await _settle(work, rows, pending, base)) == len(pending):
-        return False
+        return
     now = time.time()
     if work.row.watch_base is not None and (work.row.watch_until or 0) > now:
         base = min(base, work.row.watch_base)
     watch: FolderChanges = {"watch_base": base, "watch_until": now + WATCH_SECONDS}
     await work.ledger.write(lambda db: db.update_folder(work.lease, work.row.id, **watch))
-    return True
 
 
 async def _settle(work: FolderWork, rows: list[MessageRow], pending: list[MessageRow], base: int) -> set[int]:
     """Confirm those of `pending` that stand in the target from uid `base` on; returns their source uids.
 
-    They are looked for by exact digest; a target that changes bytes as it stores them is met by the fingerprint, which
-    counts as adopted by headers. Their flags are recorded as the target has them: which of several attempts arrived is
-    not known, and the source's flags may have changed between them.
+    They are looked for by exact digest, identical ones first by their internal date, since an earlier attempt's copy of
+    one may lie beside the last attempt's copy of another. A target that changes bytes as it stores them is met by the
+    fingerprint, which counts as adopted by headers. Flags are recorded as the target has them: which of several
+    attempts arrived is not known, and the source's flags may have changed between them.
     """
-    found, prints, marks = await read_gap(work.target, rows, base)
-    settled = settle([Bytes(m.source_uid, m.digest or b"") for m in pending], found)
+    found = await read_gap(work.target, rows, base)
+    settled = settle(
+        [Bytes(m.source_uid, _with_date(m.digest or b"", m.internal_date)) for m in pending],
+        [Bytes(one.uid, _with_date(one.digest, one.internal_date)) for one in found],
+    )
+    taken = set(settled.values())
+    settled |= settle(
+        [Bytes(m.source_uid, m.digest or b"") for m in pending if m.source_uid not in settled],
+        [Bytes(one.uid, one.digest) for one in found if one.uid not in taken],
+    )
     taken = set(settled.values())
     by_headers: dict[int, int] = {}
     for message in pending:
-        if message.source_uid not in settled:
-            same = (u for u, p in prints.items() if p is not None and p == message.fingerprint and u not in taken)
+        if message.source_uid not in settled and message.fingerprint is not None:
+            same = (one.uid for one in found if one.fingerprint == message.fingerprint and one.uid not in taken)
             if (uid := next(same, None)) is not None:
                 taken.add(uid)
                 by_headers[message.source_uid] = uid
     ledger = work.ledger
     await ledger.write(lambda db: db.confirm(work.lease, work.row.id, sorted(settled.items())))
     await ledger.write(lambda db: db.confirm(work.lease, work.row.id, sorted(by_headers.items()), State.ADOPTED))
+    marks = {one.uid: one.listed for one in found}
     arrived = [(uid, marks[to].flags, marks[to].keywords) for uid, to in sorted({**settled, **by_headers}.items())]
     await ledger.write(lambda db: db.set_flags(work.lease, work.row.id, arrived))
     return {*settled, *by_headers}
 
 
-async def read_gap(
-    target: TargetSession, rows: list[MessageRow], base: int
-) -> tuple[list[Bytes], dict[int, int | None], dict[int, Listed]]:
-    """What stands in the selected folder from uid `base` on and is not recorded: digests, and by uid fingerprints and
-    the listing's lines."""
+def _with_date(body: bytes, internal_date: int | None) -> bytes:
+    return body + b"%d" % (internal_date or 0)
+
+
+class Found(NamedTuple):
+    """A message of the target that is not recorded. `internal_date`: seconds since 1970."""
+
+    uid: int
+    digest: bytes
+    fingerprint: int | None
+    internal_date: int
+    listed: Listed
+
+
+async def read_gap(target: TargetSession, rows: list[MessageRow], base: int) -> list[Found]:
+    """What stands in the selected folder from uid `base` on and is not recorded."""
     recorded = {m.target_uid for m in rows if m.target_uid is not None and m.state in HELD}
     listing = await target.listing()
-    marks = {item.uid: item for item in listing.messages if item.uid >= base and item.uid not in recorded}
-    found: list[Bytes] = []
-    prints: dict[int, int | None] = {}
-    async for item in target.fetch(list(marks)):
+    listed = {item.uid: item for item in listing.messages if item.uid >= base and item.uid not in recorded}
+    found: list[Found] = []
+    async for item in target.fetch(list(listed)):
         if isinstance(item, Message):
-            found.append(Bytes(item.uid, digest(item.body)))
-            prints[item.uid] = strong_fingerprint(item.body)
+            fingerprint = strong_fingerprint(item.body)
+            found.append(Found(item.uid, digest(item.body), fingerprint, item.internal_date.epoch, listed[item.uid]))
             item.body.close()
-    return found, prints, marks
+    return found
 
 
 async def _settle_unnumbered(work: FolderWork, sent: set[int]) -> None:

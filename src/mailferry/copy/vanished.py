@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from mailferry.copy.folder import FolderDone, read_gap
+from mailferry.copy.folder import WATCH_SECONDS, FolderDone, read_gap
 from mailferry.copy.policy import Accept
 from mailferry.copy.progress import Counts
 from mailferry.copy.work import MailboxWork
@@ -21,7 +21,7 @@ from mailferry.ledger.rows import FolderChanges, FolderRow, Kind, MessageRow
 from mailferry.model.folder import Folder
 from mailferry.model.message import Reason
 from mailferry.model.state import HELD, State
-from mailferry.plan.messages import Deletions, Sent, beyond_brake, late_twins
+from mailferry.plan.messages import Bytes, Deletions, Sent, beyond_brake, late_twins
 from mailferry.targets.lane import Lane
 
 
@@ -169,16 +169,17 @@ async def remove_late_twins(
 ) -> None:
     """Look once more into the gap that a killed run left (design §5), and again in later passes while it is watched.
 
-    What was resumed in this pass is given `late_commit_wait` seconds first: bytes of the killed run may be on their
-    way.
+    What was resumed is given `late_commit_wait` seconds first, also if that was in a pass that was killed in its turn:
+    bytes of the killed run may be on their way.
     """
     ledger = work.engine.ledger
     rows = await ledger.call(lambda db: db.folders(work.lease.mailbox_id))
     watched = [row for row in rows if row.watch_until is not None and row.watch_until > time.time()]
     if not watched:
         return
-    if work.resumed_at is not None:
-        await asyncio.sleep(work.resumed_at + work.engine.policy.late_commit_wait - time.monotonic())
+    most = work.engine.policy.late_commit_wait
+    since = time.time() - (max(row.watch_until or 0 for row in watched) - WATCH_SECONDS)
+    await asyncio.sleep(min(most, most - since))
     places = {folder.path: folder for folder in target_folders}
     places.update({folder.target.path: folder.target for folder in done})
     for row in watched:
@@ -195,7 +196,8 @@ async def _twins_of(work: MailboxWork, lane: Lane, row: FolderRow, target: Folde
     twice = [m for m in messages if m.attempts > 1 and m.state in HELD and m.digest is not None]
     if not twice:
         return
-    found, _, _ = await read_gap(lane.target, messages, row.watch_base or 1)
+    gap = await read_gap(lane.target, messages, row.watch_base or 1)
+    found = [Bytes(one.uid, one.digest) for one in gap]
     twins = late_twins([Sent(m.digest or b"", m.attempts) for m in twice], found)
     if not twins:
         return

@@ -68,8 +68,6 @@ class MailboxWork:
     expected: int = 0
     counts: dict[int, Counts] = field(default_factory=dict)
     """By folder id; an attempt that follows another replaces them."""
-    resumed_at: float | None = None
-    """Monotonic seconds at which it was last found that messages of an interrupted attempt must be sent again."""
 
     async def hold(self) -> None:
         """`Fenced` if the lease was taken over: asked before the target is changed without telling the ledger first."""
