@@ -305,7 +305,7 @@ def _our_case(
         tool="Mailferry",
         target=target,
         origin=origin,
-        run=lambda options: _done(ferry("copy", source, address, *options)),
+        run=lambda options: _done(ferry("copy", source, address, "--same-names", *options)),
         read=lambda: read(server, login, flavour),
         same_uids=flavour in ("dovecot", "courier"),
         verify=verify,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 
@@ -60,6 +61,7 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: runs the command, turns our errors into one clear text and an exit code."""
+    gc.disable()  # imports make much that lives for ever; a worker collects again (copy/worker.py)
     try:
         code = cli(standalone_mode=False)
     except click.exceptions.Abort:

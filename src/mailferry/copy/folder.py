@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mailferry.copy.adopt import adopt
-from mailferry.copy.extras import carry_extras
 from mailferry.copy.policy import Accept
-from mailferry.copy.progress import Counts
+from mailferry.copy.prepare import Ready
 from mailferry.copy.stream import stream, strong_fingerprint
 from mailferry.copy.work import FolderWork, MailboxWork
 from mailferry.errors import SafetyStop
@@ -20,7 +19,6 @@ from mailferry.ledger.rows import FolderChanges, FolderRow, MessageRow
 from mailferry.model.folder import Folder, FolderStatus
 from mailferry.model.message import Failed, Listed, Listing, Message, Reason, digest
 from mailferry.model.state import HELD, State
-from mailferry.plan.folders import FolderPair
 from mailferry.plan.messages import Actions, Bytes, Known, compare, settle, suddenly_empty
 from mailferry.targets.base import TargetSession
 from mailferry.targets.lane import Lane
@@ -28,16 +26,6 @@ from mailferry.tasks import both
 
 WATCH_SECONDS = 24 * 3600.0
 MARKS_AT_ONCE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class FolderTask:
-    """One folder to bring in step. `target`: the target's folder where it exists already. `row`: None at first
-    sight."""
-
-    pair: FolderPair
-    target: Folder | None
-    row: FolderRow | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,58 +40,15 @@ class FolderDone:
     listed: int = 0
 
 
-async def copy_folder(mailbox: MailboxWork, task: FolderTask, lane: Lane) -> FolderDone | None:
+async def copy_folder(mailbox: MailboxWork, ready: Ready, lane: Lane) -> FolderDone | None:
     """One folder, whole. None for a container without messages. `ItemError`, `SafetyStop`: this folder only."""
-    target_folder = await _target_folder(task, lane)
-    row = await _row(mailbox, task, target_folder)
-    if not task.pair.source.selectable:
-        ledger = mailbox.engine.ledger
-        await ledger.write(lambda db: db.update_folder(mailbox.lease, row.id, adopted=True))
+    row = ready.row
+    if not ready.source.selectable:
+        await mailbox.engine.ledger.write(lambda db: db.update_folder(mailbox.lease, row.id, adopted=True))
         return None
-    source_selected, target_selected = await both(
-        lane.source.select(task.pair.source), lane.target.select(target_folder)
-    )
-    counts = mailbox.counts[row.id] = Counts(folders=1)
-    work = FolderWork(mailbox, row, task.pair.source, target_folder, lane, source_selected, target_selected, counts)
-    return await _bring(work)
-
-
-async def _target_folder(task: FolderTask, lane: Lane) -> Folder:
-    if task.target is not None and not task.pair.create:
-        return task.target
-    status = task.pair.source.status
-    return await lane.target.create(
-        task.pair.target_path,
-        task.pair.special_use,
-        status.uidvalidity if status else None,
-        status.uidnext if status else None,
-    )
-
-
-async def _row(mailbox: MailboxWork, task: FolderTask, target: Folder) -> FolderRow:
-    """The folder's row, made at first sight; one that was excluded, or could not be made, gets its place now."""
-    source, known = task.pair.source, task.row
-    if known is not None and known.excluded is None and known.target_name is not None:
-        return known
-    if known is not None:
-        place: FolderChanges = {
-            "target_path": task.pair.target_path,
-            "target_name": target.name,
-            "special_use": task.pair.special_use,
-            "excluded": None,
-        }
-        await mailbox.engine.ledger.write(lambda db: db.update_folder(mailbox.lease, known.id, **place))
-        return replace(known, **place)
-    row = FolderRow(
-        source_path=source.path,
-        source_name=source.name,
-        target_path=task.pair.target_path,
-        target_name=target.name,
-        special_use=task.pair.special_use,
-    )
-    ledger = mailbox.engine.ledger
-    folder_id = await ledger.write(lambda db: db.put_folder(mailbox.lease, row))
-    return replace(row, id=folder_id, mailbox_id=mailbox.lease.mailbox_id)
+    source, target = await both(lane.source.select(ready.source), lane.target.select(ready.target))
+    counts = mailbox.counts[row.id]
+    return await _bring(FolderWork(mailbox, row, ready.source, ready.target, lane, source, target, counts))
 
 
 async def _bring(work: FolderWork) -> FolderDone:
@@ -118,7 +63,6 @@ async def _bring(work: FolderWork) -> FolderDone:
     changed_since = row.source_modseq if row.adopted and source.highestmodseq else None
     listing = await work.source.listing(changed_since)
     if not row.adopted:
-        await carry_extras(work)
         if target.messages and work.policy.adopt:
             rows = await adopt(work, listing, rows)
         await ledger.write(lambda db: db.update_folder(work.lease, row.id, adopted=True))

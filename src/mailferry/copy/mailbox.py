@@ -12,8 +12,9 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-from mailferry.copy.folder import FolderDone, FolderTask, copy_folder, row_label
+from mailferry.copy.folder import FolderDone, copy_folder, row_label
 from mailferry.copy.identity import check_identity
+from mailferry.copy.prepare import FolderTask, Ready, prepare
 from mailferry.copy.progress import Counts
 from mailferry.copy.uidls import carry_uidls
 from mailferry.copy.vanished import missing_folders, record_cursor, remove_late_twins, resolve_vanished
@@ -30,8 +31,9 @@ from mailferry.tasks import together
 
 log = logging.getLogger("mailferry.copy")
 
-LANE_WORTH = 200
-"""Messages that make one more connection to both sides worth its log-in."""
+MESSAGES_WORTH_A_LANE = 100
+FOLDERS_WORTH_A_LANE = 5
+"""How much work makes one more connection to both sides worth its log-in."""
 
 Progress = Callable[[Counts, int], None]
 """Told the counts so far, and how many messages the source's counters promise."""
@@ -210,8 +212,12 @@ async def _bring_all(
     done: list[FolderDone],
 ) -> None:
     """Every task, on as many lanes as the stores allow and the work is worth."""
-    waiting = deque(tasks)
-    worth = 1 + sum(map(_messages, tasks)) // LANE_WORTH
+
+    async def failed(task: FolderTask, error: ItemError) -> None:
+        await _folder_failed(work, task, error)
+
+    waiting = deque(await prepare(work, opened.lane, tasks, failed))
+    worth = 1 + sum(map(_messages, tasks)) // MESSAGES_WORTH_A_LANE + len(tasks) // FOLDERS_WORTH_A_LANE
     lanes = 1 if work.careful else min(source.lanes, target.lanes, len(tasks), worth)
 
     async def more() -> None:
@@ -225,15 +231,15 @@ async def _bring_all(
     await together(_run_lane(work, opened.lane, waiting, done), *(more() for _ in range(lanes - 1)))
 
 
-async def _run_lane(work: MailboxWork, lane: Lane, waiting: deque[FolderTask], done: list[FolderDone]) -> None:
+async def _run_lane(work: MailboxWork, lane: Lane, waiting: deque[Ready], done: list[FolderDone]) -> None:
     ledger = work.engine.ledger
     while waiting:
-        task = waiting.popleft()
+        ready = waiting.popleft()
         await work.engine.gate.wait()
         try:
-            folder = await copy_folder(work, task, lane)
+            folder = await copy_folder(work, ready, lane)
         except (ItemError, SafetyStop) as error:
-            await _folder_failed(work, task, error)
+            await _folder_failed(work, ready.task, error)
             continue
         if folder is None:
             continue

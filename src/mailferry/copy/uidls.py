@@ -5,13 +5,11 @@ What cannot be matched with certainty gets none and is listed (law 8): such a cl
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from mailferry.copy.folder import FolderDone
 from mailferry.copy.work import MailboxWork
 from mailferry.errors import MailferryError
-from mailferry.ledger.rows import Kind
 from mailferry.model.folder import INBOX, Folder
 from mailferry.model.message import Reason
 from mailferry.model.state import HELD
@@ -20,7 +18,6 @@ from mailferry.sources.base import HasUidls
 from mailferry.targets.base import KeepsUidls
 from mailferry.targets.lane import Lane
 
-log = logging.getLogger("mailferry.copy")
 SPARE = 50
 """UIDLs read beyond the number of new messages: some of the latest may have been deleted or moved meanwhile."""
 
@@ -42,7 +39,7 @@ async def carry_uidls(
     try:
         uidls = await source.uidls(len(new) + SPARE)
     except MailferryError as error:
-        await _list(work, inbox, f"no POP3 UIDL could be kept: {error.message}")
+        await work.different(inbox.row.id, None, Reason.UIDL, f"no POP3 UIDL could be kept: {error.message}")
         return
     if not uidls:
         return
@@ -53,12 +50,9 @@ async def carry_uidls(
     refused = await target.keep_uidls(inbox.target, wanted)
     lost = len(new) - len(wanted) + len(refused)
     if lost:
-        await _list(work, inbox, f"{lost} of {len(new)} messages keep no POP3 UIDL: clients download them again")
-
-
-async def _list(work: MailboxWork, inbox: FolderDone, text: str) -> None:
-    log.warning("INBOX: %s", text)
-    work.counts[inbox.row.id].different += 1
-    await work.engine.ledger.write(
-        lambda db: db.fail(work.lease, inbox.row.id, None, Reason.UIDL, text, Kind.DIFFERENCE)
-    )
+        await work.different(
+            inbox.row.id,
+            None,
+            Reason.UIDL,
+            f"{lost} of {len(new)} messages keep no POP3 UIDL: clients download them again",
+        )

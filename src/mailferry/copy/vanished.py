@@ -17,11 +17,11 @@ from mailferry.copy.policy import Accept
 from mailferry.copy.progress import Counts
 from mailferry.copy.work import MailboxWork
 from mailferry.errors import SafetyStop
-from mailferry.ledger.rows import FolderChanges, FolderRow, Kind, MessageRow
+from mailferry.ledger.rows import FolderChanges, FolderRow, MessageRow
 from mailferry.model.folder import Folder
 from mailferry.model.message import Reason
 from mailferry.model.state import HELD, State
-from mailferry.plan.messages import Bytes, Deletions, Sent, beyond_brake, late_twins
+from mailferry.plan.messages import Bytes, Deletions, Sent, beyond_brake, late_twins, settle
 from mailferry.targets.lane import Lane
 
 
@@ -128,13 +128,10 @@ async def _remove(work: MailboxWork, lane: Lane, folder: FolderDone, rows: Seque
         await work.hold()
         stayed.update(await lane.target.remove(sorted(uids)))
     still = [m for m in rows if m.target_uid in stayed]
-    ledger = work.engine.ledger
     for message in still:
         why = "its uid there is not known" if message.target_uid is None else "this target cannot remove one message"
         text = f"it moved or was deleted at the source, and is still in the target: {why}"
-        await ledger.write(
-            lambda db: db.fail(work.lease, folder.row.id, message.source_uid, Reason.DUPLICATE, text, Kind.DIFFERENCE)
-        )
+        await work.different(folder.row.id, message.source_uid, Reason.DUPLICATE, text)
     await _state(work, folder.row.id, [m for m in rows if m.target_uid not in stayed], State.REMOVED)
     await _state(work, folder.row.id, still, State.GONE)
 
@@ -149,7 +146,8 @@ async def missing_folders(
     work: MailboxWork, lane: Lane, rows: Iterable[FolderRow], source: Sequence[Folder], target: Sequence[Folder]
 ) -> list[FolderDone]:
     """Folders that were carried and are no longer listed at the source (renamed or removed), with all they held: their
-    messages may have moved. Where people removed or renumbered the target's folder, nothing can be done there."""
+    messages may have moved. What a killed run left there is settled first. Where people removed or renumbered the
+    target's folder, nothing can be done there."""
     listed = {folder.path for folder in source}
     places = {folder.path: folder for folder in target}
     ledger = work.engine.ledger
@@ -158,9 +156,20 @@ async def missing_folders(
         place = places.get(row.target_path or ())
         if row.source_path in listed or row.excluded is not None or place is None or not place.selectable:
             continue
-        held = [m for m in await ledger.call(lambda db: db.messages(row.id)) if m.state in HELD]
-        if held and (await lane.target.select(place)).status.uidvalidity == row.target_uidvalidity:
-            missing.append(FolderDone(row, place, held, None))
+        messages = await ledger.call(lambda db: db.messages(row.id))
+        if not any(m.state in HELD or m.state == State.PENDING for m in messages):
+            continue
+        if (await lane.target.select(place)).status.uidvalidity != row.target_uidvalidity:
+            continue
+        if pending := [m for m in messages if m.state == State.PENDING]:
+            found = await read_gap(lane.target, messages, row.pending_base or 1)
+            settled = settle(
+                [Bytes(m.source_uid, m.digest or b"") for m in pending], [Bytes(one.uid, one.digest) for one in found]
+            )
+            await ledger.write(lambda db: db.confirm(work.lease, row.id, sorted(settled.items())))
+            await _state(work, row.id, [m for m in pending if m.source_uid not in settled], State.GONE)
+            messages = await ledger.call(lambda db: db.messages(row.id))
+        missing.append(FolderDone(row, place, [m for m in messages if m.state in HELD], None))
     return missing
 
 
@@ -218,15 +227,7 @@ async def _twins_of(work: MailboxWork, lane: Lane, row: FolderRow, target: Folde
         )
     )
     for uid in sorted(stayed):
-        await ledger.write(
-            lambda db: db.fail(
-                work.lease,
-                row.id,
-                None,
-                Reason.DUPLICATE,
-                f"a killed run left message {uid} twice in the target, which cannot remove single messages",
-                Kind.DIFFERENCE,
-            )
-        )
+        text = f"a killed run left message {uid} twice in the target, which cannot remove single messages"
+        await work.different(row.id, None, Reason.DUPLICATE, text)
     if row.id in work.counts:
         work.counts[row.id].twins += len(unsent)

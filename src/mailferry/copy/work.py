@@ -73,6 +73,12 @@ class MailboxWork:
         """`Fenced` if the lease was taken over: asked before the target is changed without telling the ledger first."""
         await self.engine.ledger.write(lambda db: db.renew(self.lease))
 
+    async def different(self, folder_id: int, uid: int | None, reason: Reason, text: str) -> None:
+        """Carried, but with a difference that is to be named in the report. `uid` None: the folder itself."""
+        if folder_id in self.counts:
+            self.counts[folder_id].different += 1
+        await self.engine.ledger.write(lambda db: db.fail(self.lease, folder_id, uid, reason, text, Kind.DIFFERENCE))
+
     def total(self) -> Counts:
         """The sum over the folders seen in this pass."""
         counts = Counts()
@@ -159,15 +165,13 @@ class FolderWork:
     async def fail(self, item: Failed) -> None:
         """A row in the ledger's failures (law 2); the message counts as failed until a later pass brings it."""
         self.counts.failed += 1
-        await self._record(item.uid, item.reason, item.text, Kind.FAILED)
+        await self.ledger.write(
+            lambda db: db.fail(self.lease, self.row.id, item.uid, item.reason, item.text, Kind.FAILED)
+        )
 
-    async def different(self, uid: int | None, reason: Reason, text: str) -> None:
-        """Carried, but with a difference that is to be named in the report."""
-        self.counts.different += 1
-        await self._record(uid, reason, text, Kind.DIFFERENCE)
-
-    async def _record(self, uid: int | None, reason: Reason, text: str, kind: Kind) -> None:
-        await self.ledger.write(lambda db: db.fail(self.lease, self.row.id, uid, reason, text, kind))
+    async def different(self, uid: int, reason: Reason, text: str) -> None:
+        """See `MailboxWork.different`."""
+        await self.mailbox.different(self.row.id, uid, reason, text)
 
     async def lost_marks(self, uid: int, flags: int, keywords: Sequence[str]) -> None:
         """Name what the target cannot hold of a message's flags and keywords."""

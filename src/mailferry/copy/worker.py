@@ -68,7 +68,9 @@ def error_as_dict(error: BaseException) -> dict[str, Any]:
 
 def run_worker(channel: socket.socket, ledger: str, policy: CopyPolicy, task: Task) -> int:
     """The whole life of a worker process; returns its exit code."""
+    gc.freeze()
     gc.set_threshold(50_000)  # rows of listings are many and hold no cycles: collecting them often costs a third
+    gc.enable()
     return asyncio.run(_serve(channel, ledger, policy, task))
 
 

@@ -149,7 +149,7 @@ class Failed:
 
 
 def digest(body: Body) -> bytes:
-    """SHA-256 cut to 20 bytes over the body with CRLF written as LF (law 5: equal bytes, line endings aside)."""
+    """SHA-256 cut to 20 bytes over the body with every line ending as CRLF (law 5: equal bytes, line endings aside)."""
     return digest_of(body.chunks())
 
 
@@ -161,6 +161,8 @@ def digest_of(chunks: Iterable[bytes]) -> bytes:
         held = b"\r" if data.endswith(b"\r") else b""
         if held:
             data = data[:-1]
-        state.update(data.replace(b"\r\n", b"\n"))
+        if data.count(b"\n") != data.count(b"\r\n"):  # counting is far cheaper than rewriting what is right already
+            data = data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        state.update(data)
     state.update(held)
     return state.digest()[:DIGEST_SIZE]

@@ -34,7 +34,7 @@ class Limits:
     `mailboxes`: at once altogether. `workers`: processes."""
 
     connections: int = 16
-    lanes: int = 2
+    lanes: int = 4
     mailboxes: int = field(default_factory=lambda: 4 * (os.cpu_count() or 1))
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
 

@@ -1,4 +1,4 @@
-"""Whose rights may be carried to whom (law 4): pure. A name in the target is another person's unless something says so."""
+"""Whose rights may be carried to whom (law 4). A name in the target is another person's unless something says so."""
 
 from __future__ import annotations
 

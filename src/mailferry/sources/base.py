@@ -48,6 +48,8 @@ class SourceSession(Protocol):
     def headers(self, uids: Sequence[int]) -> AsyncIterator[Headers]:
         """Header blocks of these messages; uids that have gone or cannot be read are left out."""
 
+    # `acl` and `metadata` may be called for many folders at once, and beside the calls above.
+
     async def acl(self, folder: Folder) -> Mapping[str, str] | None:
         """Rights of others than the owner, by identifier (RFC 4314 letters), or None where the store has no ACL or does
         not let us see it."""

@@ -30,6 +30,8 @@ class TargetSession(SourceSession, Protocol):
 
     def limits(self) -> FolderLimits: ...
 
+    # `create` (parents first), `subscribe`, `set_acl` and `set_metadata` may be called for many folders at once.
+
     async def create(
         self, path: Path, special_use: SpecialUse | None, uidvalidity: int | None, uidnext: int | None
     ) -> Folder:

@@ -40,7 +40,7 @@ from mailferry.wire.imap.events import (
 from mailferry.wire.imap.parser import Parser
 from mailferry.wire.imap.quirks import GENERIC, Quirks
 
-BUDGET = 16 * 1024 * 1024
+BUDGET = 4 * 1024 * 1024
 
 Sink = Callable[[Event, Sequence[Body]], bool]
 """Takes one untagged response, with the bodies that its `Streamed` fields number; False: not mine."""
