@@ -25,7 +25,7 @@ from mailferry.copy.progress import Counts
 from mailferry.copy.worker import Task, run_worker
 
 HEARTBEAT_SECONDS = 1.0
-MORE_WORKERS_AFTER = 0.5
+MORE_WORKERS_AFTER = 1.0
 """Seconds that the first worker works alone: a run that is over by then is not worth another interpreter."""
 LIVES = 2
 """How often a mailbox may outlive the worker that was bringing it."""
