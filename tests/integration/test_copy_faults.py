@@ -23,7 +23,21 @@ from mailferry.net.memory import MemoryOptions
 from mailferry.sources.memory import MemorySource, MemorySourceSession
 from mailferry.targets.base import Stored
 from mailferry.targets.memory import MemoryTarget, MemoryTargetSession
-from tests.stateful.world import FAST, INBOX, Ending, Fault, Killed, Operation, World, bodies, fill, kept, same, text
+from tests.stateful.world import (
+    FAST,
+    INBOX,
+    Ending,
+    Fault,
+    Killed,
+    Operation,
+    World,
+    bodies,
+    fill,
+    held,
+    kept,
+    same,
+    text,
+)
 
 WORK: Path = ("Work",)
 PLAY: Path = ("Play",)
@@ -646,3 +660,15 @@ def test_flags_that_change_after_the_listing_come_with_the_message_or_the_next_p
     w.run()
     same(w.a, w.b)
     assert {m.flags for m in kept(w.b)} == {5}
+
+
+def test_a_folder_that_is_renamed_after_a_death_leaves_nothing_behind(make: Callable[..., World]) -> None:
+    w = make()
+    fill(w.a, INBOX, ["i"])
+    fill(w.a, WORK, range(3))
+    with pytest.raises(Killed):
+        w.run(Fault(Operation.APPEND, Ending.KILLED, 2, skip=1), chunk_messages=3)
+    w.a.rename(WORK, PLAY)
+    w.run()
+    assert held(w.b, PLAY) == held(w.a, PLAY)
+    assert not kept(w.b, WORK)
