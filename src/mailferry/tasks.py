@@ -13,16 +13,23 @@ B = TypeVar("B")
 
 async def together(*work: Coroutine[Any, Any, None]) -> None:
     """Run all; when one raises, cancel the others, wait for them, and raise that first error itself (not a group)."""
+    errors: list[BaseException] = []
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            errors.append(error)
+
     tasks = [asyncio.ensure_future(one) for one in work]
+    for task in tasks:
+        task.add_done_callback(ended)
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        errors = [error for task in done if not task.cancelled() and (error := task.exception())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     if errors:
-        raise errors[0]
+        raise errors[0]  # of errors in one turn of the loop too the first: the others may only follow from it
 
 
 async def both(first: Awaitable[A], second: Awaitable[B]) -> tuple[A, B]:

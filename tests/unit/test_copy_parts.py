@@ -54,6 +54,29 @@ def test_together_raises_the_first_error_itself_after_the_others_have_ended() ->
     assert ended == ["waits"]
 
 
+def test_of_errors_in_one_turn_of_the_loop_the_first_is_raised() -> None:
+    """Tasks that share a connection: one loses it, the others find it closed at once."""
+
+    async def body() -> None:
+        lost = asyncio.Event()
+
+        async def loses() -> None:
+            await asyncio.sleep(0)
+            lost.set()
+            raise Temporary("first")
+
+        async def finds() -> None:
+            while not lost.is_set():
+                await asyncio.sleep(0)
+            raise ValueError("second")
+
+        await together(*(finds() for _ in range(9)), loses(), *(finds() for _ in range(9)))
+
+    for _ in range(20):
+        with pytest.raises(Temporary, match="first"):
+            asyncio.run(body())
+
+
 def test_together_passes_a_death_on() -> None:
     class Death(BaseException):
         pass
