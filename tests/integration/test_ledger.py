@@ -129,6 +129,28 @@ def test_file_is_nobody_elses_business(tmp_path: Path) -> None:
             assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
 
 
+def test_only_what_must_not_be_done_twice_waits_for_the_disk(where: str) -> None:
+    sqlite = "://" not in where
+    question = "PRAGMA synchronous" if sqlite else "SHOW synchronous_commit"
+    levels = []
+
+    def level(ledger: Ledger) -> None:
+        with ledger._write() as connection:
+            levels.append(connection.exec_driver_sql(question).scalar())
+
+    async def write() -> None:
+        async with LedgerThread(where) as thread:
+            await thread.write(level)
+            await thread.write_durably(level)
+            await asyncio.gather(thread.write(level), thread.write_durably(level))
+            await thread.write(level)
+
+    asyncio.run(write())
+    off, on = (1, 2) if sqlite else ("off", "on")
+    assert [levels[0], levels[1], levels[-1]] == [off, on, off]
+    assert on in levels[2:4]
+
+
 def test_many_processes_create_one_ledger(where: str) -> None:
     in_children(*(("open_and_bind", where, number) for number in range(4)))
     with closing(open_ledger(where)) as ledger:

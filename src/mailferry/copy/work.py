@@ -133,7 +133,7 @@ class FolderWork:
         return self.mailbox.lease
 
     async def intend(self, rows: Sequence[Intent]) -> None:
-        await self.ledger.write(
+        await self.ledger.write_durably(
             lambda db: db.intend(
                 self.lease, self.row.id, self.mailbox.pass_id, rows, self.target_selected.status.uidnext
             )

@@ -77,6 +77,7 @@ class Ledger:
         self._engine = found.engine
         self._sqlite = found.sqlite
         self._upserts = statements.build(found.engine.dialect.name)
+        self._durable = True  # how SQLite syncs now (`place` opens it so)
         self._open: sa.Connection | None = None  # the transaction under way
         self._writing = False
         self._points: list[str] = []  # what the transaction under way tells the hook
@@ -89,13 +90,16 @@ class Ledger:
     # Transactions
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Everything written inside is committed together at the end, or not at all if anything is raised."""
-        with self._write():
+    def transaction(self, *, durable: bool = True) -> Iterator[None]:
+        """Everything written inside is committed together at the end, or not at all if anything is raised.
+
+        Not `durable`: it survives a killed process at once, a power cut only with the next durable transaction.
+        """
+        with self._begin(writing=True, durable=durable):
             yield
 
     @contextmanager
-    def _begin(self, writing: bool) -> Iterator[sa.Connection]:
+    def _begin(self, writing: bool, durable: bool = True) -> Iterator[sa.Connection]:
         """A transaction, or the one that is under way."""
         if self._open is not None:
             if writing and not self._writing:
@@ -105,7 +109,12 @@ class Ledger:
         try:
             with self._engine.connect() as connection, connection.begin():
                 if self._sqlite:
+                    if writing and durable != self._durable:
+                        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                        self._durable = durable
                     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+                elif writing and not durable:
+                    connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 self._open, self._writing = connection, writing
                 if writing:
                     self._points.append("commit")

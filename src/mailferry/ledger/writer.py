@@ -33,6 +33,7 @@ class _Job:
 
     work: Callable[[Ledger], Any]
     writes: bool
+    durable: bool
     future: asyncio.Future[Any]
     result: Any = None
     error: BaseException | None = None
@@ -85,21 +86,27 @@ class LedgerThread:
     async def write(self, fn: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Write: `fn(ledger, *args)` in a transaction, shared with other writes; returns after the commit.
 
+        A killed process loses nothing of it. A power cut may lose the last of them, never one before a durable one.
+
         `fn` may run twice (the first time rolled back), so it does nothing but call the ledger.
         """
         return await self._put(lambda ledger: fn(ledger, *args, **kwargs), True)
 
-    async def _put(self, work: Callable[[Ledger], T], writes: bool) -> T:
+    async def write_durably(self, fn: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `write`, and on disk when it returns: a power cut does not lose it. For what must not be done twice."""
+        return await self._put(lambda ledger: fn(ledger, *args, **kwargs), True, durable=True)
+
+    async def _put(self, work: Callable[[Ledger], T], writes: bool, durable: bool = False) -> T:
         if self._closed or self._thread is None:
             raise LocalProtocolError("the ledger is not open")
-        job = _Job(work, writes, asyncio.get_running_loop().create_future())
+        job = _Job(work, writes, durable, asyncio.get_running_loop().create_future())
         self._jobs.put(job)
         result: T = await job.future
         return result
 
     def _run(self, loop: asyncio.AbstractEventLoop, opened: asyncio.Future[Any]) -> None:
         """The thread: until None comes, take all that waits, do it, and tell the callers at once."""
-        first = _Job(lambda _: None, False, opened)
+        first = _Job(lambda _: None, False, False, opened)
         try:
             ledger = open_ledger(self._place)
         except BaseException as error:  # noqa: BLE001 - it belongs to whoever opens
@@ -155,7 +162,7 @@ def _together(ledger: Ledger, writes: Sequence[_Job]) -> bool:
     if len(writes) < 2:
         return not writes
     try:
-        with ledger.transaction():
+        with ledger.transaction(durable=any(job.durable for job in writes)):
             for job in writes:
                 job.result = job.work(ledger)
     except Exception:  # noqa: BLE001 - each job will meet its own error alone
@@ -167,7 +174,7 @@ def _alone(ledger: Ledger, job: _Job) -> BaseException | None:
     """Do one job; returns what it raised, for its caller."""
     try:
         if job.writes:
-            with ledger.transaction():
+            with ledger.transaction(durable=job.durable):
                 job.result = job.work(ledger)
         else:
             job.result = job.work(ledger)
