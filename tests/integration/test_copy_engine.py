@@ -11,13 +11,13 @@ import pytest
 from mailferry.copy.policy import Accept
 from mailferry.errors import SafetyStop
 from mailferry.ledger.rows import Kind
-from mailferry.model.folder import Path
-from mailferry.model.message import Flag, Reason
+from mailferry.model.folder import Folder, Path, Selected
+from mailferry.model.message import Flag, Listing, Reason
 from mailferry.model.state import State
-from mailferry.net.memory import MemoryOptions
+from mailferry.net.memory import MemoryOptions, MemoryStore
 from mailferry.plan.folders import FolderPolicy
 from mailferry.plan.messages import Deletions
-from mailferry.sources.memory import MemorySource
+from mailferry.sources.memory import MemorySource, MemorySourceSession
 from mailferry.targets.memory import MemoryTarget
 from tests.stateful.world import INBOX, Ending, Fault, Killed, Operation, World, bodies, fill, held, kept, same, text
 
@@ -149,6 +149,63 @@ def test_a_message_that_came_with_other_bytes_is_recognised_by_its_fingerprint(w
     w.a.add(WORK, text("x", more="rendered anew"))
     assert w.run().moved == 1
     assert bodies(w.b) == {}
+
+
+def test_a_move_whose_new_place_is_unreadable_at_first_is_a_move_in_the_end(world: Make) -> None:
+    w = world()
+    (uid,) = fill(w.a, INBOX, ["x"])
+    w.a.add_folder(WORK)
+    w.run()
+    new = w.a.move(INBOX, uid, WORK)
+    w.a.spoil(WORK, new)
+    w.run()
+    assert bodies(w.b) == {text("x"): 1}
+    w.a.folder(WORK).messages[new].unreadable = None
+    assert w.run().moved == 1
+    assert (bodies(w.b), bodies(w.b, WORK)) == ({}, {text("x"): 1})
+
+
+class MovesMeanwhile(MemorySource):
+    """While this source is read, a person moves a message right after the folder `after` was listed, once."""
+
+    def __init__(self, store: MemoryStore, after: Path, move: Callable[[], object]) -> None:
+        super().__init__(store)
+        self.after, self.move = after, move
+        self.moved = False
+
+    async def session(self) -> MemorySourceSession:
+        session = await super().session()
+        opening, listing = session.select, session.listing
+        selected: list[Path] = []
+
+        async def select(folder: Folder) -> Selected:
+            selected.append(folder.path)
+            return await opening(folder)
+
+        async def list_and_move(changed_since: int | None = None) -> Listing:
+            found = await listing(changed_since)
+            if selected[-1] == self.after and not self.moved and found.messages:
+                self.moved = True
+                self.move()
+            return found
+
+        session.select, session.listing = select, list_and_move  # type: ignore[method-assign]
+        return session
+
+
+@pytest.mark.parametrize("listed_first", [INBOX, WORK])
+def test_a_move_while_a_pass_is_under_way_is_a_move_in_the_end(world: Make, listed_first: Path) -> None:
+    w = world()
+    (uid,) = fill(w.a, INBOX, ["x"])
+    w.a.add_folder(WORK)
+    fill(w.a, WORK, ["other"])
+    w.run()
+    fill(w.a, INBOX, ["new"])
+    fill(w.a, WORK, ["new too"])
+    w.source = MovesMeanwhile(w.a, listed_first, lambda: w.a.move(INBOX, uid, WORK))
+    for _ in range(3):
+        w.run(balanced=False)
+    same(w.a, w.b)
 
 
 def test_a_move_interrupted_between_copy_and_removal(world: Make, options: MemoryOptions) -> None:

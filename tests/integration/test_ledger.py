@@ -480,7 +480,9 @@ def test_only_what_was_intended_is_confirmed(ledger: Ledger, lease: Lease, inbox
     assert [row.state for row in ledger.messages(inbox)] == [State.PENDING, State.PENDING]
 
 
-def test_arrivals_are_what_later_passes_brought_to_this_mailbox(ledger: Ledger, lease: Lease, inbox: int) -> None:
+def test_arrivals_are_what_a_pass_and_later_ones_brought_to_this_mailbox(
+    ledger: Ledger, lease: Lease, inbox: int
+) -> None:
     sent = ledger.put_folder(lease, FolderRow(source_path=("Sent",), source_name="Sent"))
     other = ledger.acquire(ledger.mailbox("c", "d").id, ME, 60)
     theirs = ledger.put_folder(other, FolderRow(source_path=("INBOX",), source_name="INBOX"))
@@ -488,13 +490,13 @@ def test_arrivals_are_what_later_passes_brought_to_this_mailbox(ledger: Ledger, 
         ledger.intend(holder, folder, 1, intents(1, 1), 1)
         ledger.intend(holder, folder, 2, intents(2, 3, ("x",)), 1)  # of these, 3 stays pending
         ledger.confirm(holder, folder, [(1, 11), (2, 12)])
-    found = ledger.arrivals(lease.mailbox_id, 1)
+    found = ledger.arrivals(lease.mailbox_id, 2)
     assert [(folder, row.source_uid, row.target_uid, row.keywords, row.pass_id) for folder, row in found] == [
         (inbox, 2, 12, ("x",), 2),
         (sent, 2, 12, ("x",), 2),
     ]
     assert len(ledger.arrivals(lease.mailbox_id, 0)) == 4
-    assert ledger.arrivals(lease.mailbox_id, 2) == []
+    assert ledger.arrivals(lease.mailbox_id, 3) == []
 
 
 def test_keywords_survive_a_rollback(ledger: Ledger, lease: Lease, inbox: int) -> None:

@@ -19,7 +19,7 @@ from mailferry.copy.progress import Counts
 from mailferry.copy.uidls import carry_uidls
 from mailferry.copy.vanished import missing_folders, record_cursor, remove_late_twins, resolve_vanished
 from mailferry.copy.work import Engine, MailboxWork, Suspects
-from mailferry.errors import Fenced, ItemError, MailferryError, SafetyStop, Temporary
+from mailferry.errors import Fenced, ItemError, MailferryError, RemoteProtocolError, SafetyStop, Temporary
 from mailferry.ledger.rows import FolderRow, Kind, Lease
 from mailferry.model.folder import INBOX, Folder, Path
 from mailferry.model.message import Reason
@@ -92,12 +92,16 @@ async def _attempts(
     fruitless = most = 0
     while True:
         watching = asyncio.ensure_future(_report_often(work, progress))
+        connected = False
         try:
             opened, first = await (first or open_mailbox(source, target)), None
+            connected = True
             async with opened.stack:
                 await _attempt(work, source, target, opened)
             return
-        except Temporary as error:
+        except (Temporary, RemoteProtocolError) as error:
+            if not connected and isinstance(error, RemoteProtocolError):
+                raise  # not a server of this kind; once connected, one message may make a good server say nonsense
             first = None
             reached = work.total().copied + work.suspects.number
             fruitless = 0 if reached > most else fruitless + 1
@@ -105,7 +109,7 @@ async def _attempts(
             if fruitless >= policy.patience:
                 raise
             work.careful = fruitless >= 2
-            pause = error.retry_after
+            pause = error.retry_after if isinstance(error, Temporary) else None
             if pause is None:
                 pause = min(policy.backoff * 2 ** max(0, fruitless - 1), policy.backoff_most)
             log.warning("%s: %s; next attempt in %.0f s", source.key, error.message, pause)
@@ -140,7 +144,9 @@ async def _attempt(work: MailboxWork, source: Source, target: Target, opened: Op
     if tasks or missing:
         await check_identity(work, lane, opened.source_folders, opened.target_folders)
         await _bring_all(work, opened, source, target, tasks, done)
-        await resolve_vanished(work, lane, [*(folder for folder in done if folder.gone), *missing])
+        await resolve_vanished(
+            work, lane, [*(folder for folder in done if folder.gone), *missing], opened.target_folders
+        )
     await carry_uidls(work, lane, done, opened.source_folders)
     await remove_late_twins(work, lane, done, opened.target_folders)
     await lane.target.finish()

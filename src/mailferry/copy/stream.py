@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from mailferry.copy.work import FolderWork
-from mailferry.errors import Temporary
+from mailferry.errors import RemoteProtocolError, Temporary
 from mailferry.ledger.rows import Intent
 from mailferry.model.message import Body, Failed, MemoryBody, Message, Reason, digest
 from mailferry.plan.fingerprint import fingerprint, header_block
@@ -123,7 +123,7 @@ class _Stream:
                     seen += 1
                 seen += 1
                 yield item
-        except Temporary as error:
+        except (Temporary, RemoteProtocolError) as error:
             if seen < len(uids):
                 work.blame(uids[seen], error)
             raise
@@ -149,7 +149,7 @@ class _Stream:
             assert chunk.append is not None
             try:
                 results = await chunk.append
-            except Temporary as error:
+            except (Temporary, RemoteProtocolError) as error:
                 if work.careful:  # one message at a time: this one
                     work.blame(chunk.rows[0].source_uid, error)
                 raise

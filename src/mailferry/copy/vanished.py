@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mailferry.copy.folder import WATCH_SECONDS, FolderDone, read_gap
 from mailferry.copy.policy import Accept
@@ -18,22 +18,25 @@ from mailferry.copy.progress import Counts
 from mailferry.copy.work import MailboxWork
 from mailferry.errors import SafetyStop
 from mailferry.ledger.rows import FolderChanges, FolderRow, MessageRow
-from mailferry.model.folder import Folder
+from mailferry.model.folder import Folder, Path
 from mailferry.model.message import Reason
 from mailferry.model.state import HELD, State
 from mailferry.plan.messages import Bytes, Deletions, Sent, beyond_brake, late_twins, settle
 from mailferry.targets.lane import Lane
 
 
-async def resolve_vanished(work: MailboxWork, lane: Lane, done: Sequence[FolderDone]) -> None:
-    """Settle every vanished message, then record each folder's cursor."""
+async def resolve_vanished(
+    work: MailboxWork, lane: Lane, done: Sequence[FolderDone], target_folders: Sequence[Folder]
+) -> None:
+    """Settle every vanished message of the folders in `done`, then record each folder's cursor."""
     ledger, policy = work.engine.ledger, work.engine.policy
     moved: dict[int, list[MessageRow]] = {}
     left: dict[int, list[MessageRow]] = {}
     taken: set[tuple[int, int]] = set()
     for folder in done:
-        arrivals = await ledger.call(lambda db: db.arrivals(work.lease.mailbox_id, folder.row.cursor_pass or 0))
-        places = _Places(folder.row.id, arrivals, {m.source_uid for m in folder.gone}, taken)
+        since = folder.row.cursor_pass or 0
+        arrivals = await ledger.call(lambda db: db.arrivals(work.lease.mailbox_id, since))
+        places = _Places(folder.row.id, arrivals, {m.source_uid for m in folder.gone}, taken, since)
         for message in folder.gone:
             if message.state in HELD:
                 has_moved = policy.source_wins and places.take(message)
@@ -56,10 +59,40 @@ async def resolve_vanished(work: MailboxWork, lane: Lane, done: Sequence[FolderD
         never = [m for m in folder.gone if m.state not in HELD]
         await _state(work, folder.row.id, never, State.GONE)
         await record_cursor(work, folder)
+    if policy.source_wins and work.total().copied:
+        await _late_moves(work, lane, taken, {folder.path: folder for folder in target_folders})
+
+
+async def _late_moves(
+    work: MailboxWork, lane: Lane, taken: set[tuple[int, int]], places: Mapping[Path, Folder]
+) -> None:
+    """What was kept because it had only vanished, and arrives elsewhere now: it moved while a pass was under way, or
+    its new place could not be brought at first."""
+    ledger = work.engine.ledger
+    mailbox_id = work.lease.mailbox_id
+    kept = await ledger.call(lambda db: db.kept(mailbox_id))
+    if not kept:
+        return
+    rows = {row.id: row for row in await ledger.call(lambda db: db.folders(mailbox_id))}
+    arrived = _Places(0, await ledger.call(lambda db: db.arrivals(mailbox_id, work.pass_id)), set(), taken, 0)
+    moved: dict[int, list[MessageRow]] = {}
+    for folder_id, message in kept:
+        if rows[folder_id].target_path in places and arrived.take(message):
+            moved.setdefault(folder_id, []).append(message)
+    for folder_id, messages in moved.items():
+        target = places[rows[folder_id].target_path or ()]
+        selected = await lane.target.select(target)
+        if selected.status.uidvalidity == rows[folder_id].target_uidvalidity:
+            work.counts.setdefault(folder_id, Counts()).moved += len(messages)
+            await _remove(work, lane, FolderDone(rows[folder_id], target, [], None), messages)
 
 
 class _Places:
-    """Where vanished messages of one folder may have gone: arrivals by digest and by fingerprint, each taken once."""
+    """Where vanished messages of one folder may have gone: arrivals by digest and by fingerprint, each taken once.
+
+    The pass `since` itself may have seen the old place before the move and the new one after it, so what it brought
+    counts too, but only by digest: two copies that differ in their bytes were there side by side.
+    """
 
     def __init__(
         self,
@@ -67,13 +100,14 @@ class _Places:
         arrivals: Sequence[tuple[int, MessageRow]],
         gone: set[int],
         taken: set[tuple[int, int]],
+        since: int,
     ) -> None:
         self.taken = taken
         self.by_mark: dict[bytes | int, list[tuple[int, int]]] = {}
         for folder, message in reversed(arrivals):
             if folder == folder_id and message.source_uid in gone:
                 continue
-            for mark in (message.digest, message.fingerprint):
+            for mark in (message.digest, message.fingerprint if message.pass_id > since else None):
                 if mark is not None:
                     self.by_mark.setdefault(mark, []).append((folder, message.source_uid))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from mailferry.copy.policy import CopyPolicy
 from mailferry.copy.progress import Counts
-from mailferry.errors import Temporary
+from mailferry.errors import RemoteProtocolError, Temporary
 from mailferry.ledger.rows import FolderRow, Intent, Kind, Lease
 from mailferry.ledger.writer import LedgerThread
 from mailferry.model.folder import Folder, Selected
@@ -181,9 +181,9 @@ class FolderWork:
         if flags & ~selected.permanent_flags:
             await self.different(uid, Reason.FLAGS, "the target does not keep all of its flags")
 
-    def blame(self, uid: int, error: Temporary) -> None:
+    def blame(self, uid: int, error: Temporary | RemoteProtocolError) -> None:
         """A connection broke while this message was awaited; not its fault where the server asked for a pause."""
-        if error.retry_after is None:
+        if not isinstance(error, Temporary) or error.retry_after is None:
             self.mailbox.suspects.blame(self.row.id, uid)
 
     def gone_meanwhile(self, uid: int) -> None:

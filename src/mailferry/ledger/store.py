@@ -421,12 +421,18 @@ class Ledger:
                 connection.execute(statements.forget, [{"of_folder": folder_id, "of_uid": uid} for uid in uids])
 
     def arrivals(self, mailbox_id: int, since_pass: int) -> list[tuple[int, MessageRow]]:
-        """(folder id, row) of what was brought by passes after `since_pass` and is held: where a moved message may
-        be."""
+        """(folder id, row) of what was brought from pass `since_pass` on and is held: where a moved message may be."""
+        return self._found(mailbox_id, message.c.state.in_(sorted(HELD)), message.c.pass_id >= since_pass)
+
+    def kept(self, mailbox_id: int) -> list[tuple[int, MessageRow]]:
+        """(folder id, row) of what vanished at the source and is kept in the target."""
+        return self._found(mailbox_id, message.c.state == int(State.GONE), message.c.target_uid.is_not(None))
+
+    def _found(self, mailbox_id: int, *conditions: sa.ColumnElement[bool]) -> list[tuple[int, MessageRow]]:
         found = (
             sa.select(message.c.folder_id, *statements.MESSAGE)
             .join_from(message, folder, message.c.folder_id == folder.c.id)
-            .where(folder.c.mailbox_id == mailbox_id, message.c.state.in_(sorted(HELD)), message.c.pass_id > since_pass)
+            .where(folder.c.mailbox_id == mailbox_id, *conditions)
             .order_by(message.c.folder_id, message.c.source_uid)
         )
         with self._read() as connection:
