@@ -51,7 +51,7 @@ bench: .lab/.ready ## Measure against mbsync, doveadm and the raw floor (about h
 
 fuzz: .venv/.ready ## Feed the IMAP parser anything (atheris)
 	VIRTUAL_ENV=.venv $(UV) pip install --quiet 'atheris>=2.3'
-	$(RUN)/python fuzz/fuzz_imap.py -max_total_time=$${SECONDS_TO_RUN:-120}
+	$(RUN)/python fuzz/fuzz_imap.py $${SECONDS_TO_RUN:-120}
 
 docs: .lab/.ready ## Generate docs/fidelity.md and the reference pages from real runs
 	$(RUN)/python -m lab.cli_page
