@@ -218,6 +218,26 @@ def test_a_lock_of_a_living_program_is_waited_for_and_one_of_a_dead_is_not(accou
     assert not lock.exists()
 
 
+def test_a_lock_of_a_zombie_or_without_a_name_is_not_waited_for_long(account: MaildirAccount) -> None:
+    lock = FilePath(account.path) / "dovecot-uidlist.lock"
+    zombie = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+
+    async def append(uid: int, text: str) -> float:
+        session = await filled(account)
+        lock.write_text(text)
+        began = time.monotonic()
+        assert await session.append([message(uid, ONE)]) == [Stored(uid)]
+        waited = time.monotonic() - began
+        await session.close()
+        return waited
+
+    assert run(append(2, f"{zombie.pid}:{os.uname().nodename}")) < 60
+    assert 1.5 < run(append(3, "")) < 60
+    zombie.wait()
+    assert not lock.exists()
+
+
 def test_maildirsize_is_told(account: MaildirAccount) -> None:
     FilePath(account.path).mkdir()
     size = FilePath(account.path) / "maildirsize"

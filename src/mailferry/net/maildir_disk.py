@@ -23,6 +23,8 @@ from mailferry.wire import maildir as wire
 
 LOCK_STALE = 120.0
 """Seconds after which an unchanged lock is taken over, as Dovecot does (MAILDIR_UIDLIST_LOCK_STALE_TIMEOUT)."""
+EMPTY_STALE = 2.0
+"""The same for a lock whose maker was killed before it could write who it is."""
 
 TMP_AGE = 36 * 3600
 """Seconds after which a file in `tmp` of a process on another host is nobody's any more (the Maildir description)."""
@@ -97,7 +99,7 @@ def dotlock(directory: int, name: str, about: str, owner: Owner) -> Iterator[Non
             now = time.monotonic()
             if stamp != seen:
                 seen, since = stamp, now
-            if stamp is not None and (now - since > LOCK_STALE or _holder_died(directory, name)):
+            if stamp is not None and (now - since > LOCK_STALE or _holder_died(directory, name, now - since)):
                 _break_lock(directory, name, stamp)
             elif now - began > LOCK_STALE + 2:
                 raise Temporary("another program keeps the folder locked", about=about, retry_after=30) from None
@@ -125,27 +127,33 @@ def _lock_stamp(directory: int, name: str) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def _holder_died(directory: int, name: str) -> bool:
+def _holder_died(directory: int, name: str, age: float) -> bool:
+    """Whether the lock's text names a process of this machine that is no more; one without text for EMPTY_STALE seconds
+    was left by a process killed before it could write it."""
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     except FileNotFoundError:
         return False
     try:
-        pid, _, host = os.read(fd, 300).decode("ascii", "replace").partition(":")
+        text = os.read(fd, 300).decode("ascii", "replace")
     finally:
         os.close(fd)
+    if not text:
+        return age > EMPTY_STALE
+    pid, _, host = text.partition(":")
     return host == HOST and pid.isdigit() and not is_alive(int(pid))
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this number runs here."""
+    """Whether a process of this number runs here; a zombie, which nobody has waited for yet, does not."""
     try:
         os.kill(pid, 0)
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except (PermissionError, FileNotFoundError):  # another user's; or a /proc that does not show it
         return True
-    return True
 
 
 def _break_lock(directory: int, name: str, stamp: tuple[int, int]) -> None:
