@@ -165,6 +165,23 @@ def test_a_move_whose_new_place_is_unreadable_at_first_is_a_move_in_the_end(worl
     assert (bodies(w.b), bodies(w.b, WORK)) == ({}, {text("x"): 1})
 
 
+@pytest.mark.parametrize("passes", [1, 2])
+def test_copies_in_several_folders_that_all_vanish_did_not_move(world: Make, passes: int) -> None:
+    w = world()
+    w.a.add_folder(WORK)
+    fill(w.a, INBOX, ["other"])
+    w.run()
+    uids = {path: fill(w.a, path, ["x"]) for path in (INBOX, WORK)}
+    for _ in range(passes):
+        w.run()
+    for path, (uid,) in uids.items():
+        w.a.remove(path, uid)
+    counts = w.run()
+    assert (counts.moved, counts.gone) == (0, 2)
+    assert bodies(w.b, WORK) == {text("x"): 1}
+    assert bodies(w.b) == {text("x"): 1, text("other"): 1}
+
+
 class MovesMeanwhile(MemorySource):
     """While this source is read, a person moves a message right after the folder `after` was listed, once."""
 

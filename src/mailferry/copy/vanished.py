@@ -32,11 +32,12 @@ async def resolve_vanished(
     ledger, policy = work.engine.ledger, work.engine.policy
     moved: dict[int, list[MessageRow]] = {}
     left: dict[int, list[MessageRow]] = {}
+    gone_too = {(folder.row.id, message.source_uid) for folder in done for message in folder.gone}
     taken: set[tuple[int, int]] = set()
     for folder in done:
         since = folder.row.cursor_pass or 0
         arrivals = await ledger.call(lambda db: db.arrivals(work.lease.mailbox_id, since))
-        places = _Places(folder.row.id, arrivals, {m.source_uid for m in folder.gone}, taken, since)
+        places = _Places([one for one in arrivals if (one[0], one[1].source_uid) not in gone_too], taken, since)
         for message in folder.gone:
             if message.state in HELD:
                 has_moved = policy.source_wins and places.take(message)
@@ -74,7 +75,7 @@ async def _late_moves(
     if not kept:
         return
     rows = {row.id: row for row in await ledger.call(lambda db: db.folders(mailbox_id))}
-    arrived = _Places(0, await ledger.call(lambda db: db.arrivals(mailbox_id, work.pass_id)), set(), taken, 0)
+    arrived = _Places(await ledger.call(lambda db: db.arrivals(mailbox_id, work.pass_id)), taken, 0)
     moved: dict[int, list[MessageRow]] = {}
     for folder_id, message in kept:
         if rows[folder_id].target_path in places and arrived.take(message):
@@ -94,19 +95,10 @@ class _Places:
     counts too, but only by digest: two copies that differ in their bytes were there side by side.
     """
 
-    def __init__(
-        self,
-        folder_id: int,
-        arrivals: Sequence[tuple[int, MessageRow]],
-        gone: set[int],
-        taken: set[tuple[int, int]],
-        since: int,
-    ) -> None:
+    def __init__(self, arrivals: Sequence[tuple[int, MessageRow]], taken: set[tuple[int, int]], since: int) -> None:
         self.taken = taken
         self.by_mark: dict[bytes | int, list[tuple[int, int]]] = {}
         for folder, message in reversed(arrivals):
-            if folder == folder_id and message.source_uid in gone:
-                continue
             for mark in (message.digest, message.fingerprint if message.pass_id > since else None):
                 if mark is not None:
                     self.by_mark.setdefault(mark, []).append((folder, message.source_uid))
