@@ -79,7 +79,7 @@ def change(server: Dovecot, user: str, seed: int) -> Change:
     """Add 1 % new messages, flag 1 %, delete 0.25 % of those not flagged; at least one of each in each folder."""
     done = Change(0, 0, 0)
     with _login(server, user) as session:
-        for folder in _CHANGED:
+        for number, folder in enumerate(_CHANGED):
             _ok(session.select(f'"{folder}"'))
             uids = _ok(session.uid("SEARCH", "UNFLAGGED"))[0].split()
             few = max(1, round(len(uids) / 60))
@@ -89,7 +89,7 @@ def change(server: Dovecot, user: str, seed: int) -> Change:
             _ok(session.uid("STORE", b",".join(uids[:few]).decode(), "+FLAGS", "(\\Flagged)"))
             _ok(session.uid("STORE", b",".join(uids[-fewest:]).decode(), "+FLAGS", "(\\Deleted)"))
             _ok(session.expunge())
-            for message in corpus.messages(seed, few, big=False):
+            for message in corpus.messages(seed * len(_CHANGED) + number, few, big=False):
                 _ok(session.append(f'"{folder}"', "(\\Seen)", '"01-Mar-2024 10:00:00 +0100"', message.body))
             done = Change(done.new + few, done.flagged + few, done.deleted + fewest)
     return done
