@@ -57,7 +57,7 @@ def hold_first_reply(case: Case) -> tuple[Rule, threading.Event]:
 def slow_copy(new_case: NewCase) -> Iterator[Slow]:
     with new_case("plain") as case:
         rule, held = hold_first_reply(case)
-        running = case.move.start()
+        running = case.move.start("--lanes", "1")  # so that the folders after the held one are still to come
         try:
             wait_for(lambda: rule.fired or running.process.poll() is not None)
             assert running.process.poll() is None
