@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailferry.model.account import Account, ImapAccount, MaildirAccount
+from mailferry.model.account import Account, ImapAccount
 from mailferry.sources.base import Source
 from mailferry.targets.base import Target
 
@@ -32,6 +32,3 @@ def target_of(account: Account, lanes: int) -> Target:
 def server_of(account: Account) -> str:
     """The server whose connections are counted; a Maildir's is this machine's disk, which has none."""
     return f"{account.host}:{account.port}" if isinstance(account, ImapAccount) else ""
-
-
-__all__ = ["MaildirAccount", "server_of", "source_of", "target_of"]
