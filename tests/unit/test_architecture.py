@@ -19,7 +19,9 @@ TABLE: dict[str, set[str]] = {
     "ledger": {"model"},
     "copy": {"plan", "sources", "targets", "ledger"},
     "verify": {"plan", "sources", "targets", "ledger"},
-    "ops": {"copy", "verify"},
+    "directory": {"net", "ledger"},
+    "stack": {"model"},
+    "ops": {"copy", "verify", "directory", "stack"},
     "cli": {"ops"},
 }
 MODULES = sorted(ROOT.rglob("*.py"))

@@ -41,7 +41,9 @@ class TargetSession(SourceSession, Protocol):
         folder.
         """
 
-    async def subscribe(self, folder: Folder) -> None: ...
+    async def subscribe(self, folder: Folder) -> None:
+        """By one session of a mailbox at a time: Courier rewrites its list without a lock, and loses the other's."""
+        ...
 
     async def append(self, messages: Sequence[Message]) -> list[Stored | Failed]:
         """Store one chunk in the selected folder, in order; one result per message; returns when they are durable.
