@@ -17,7 +17,12 @@ help: ## Show what can be made
 	python3 -m venv .tools
 	.tools/bin/pip install --quiet --disable-pip-version-check uv
 
-.venv/.ready: .tools/bin/uv pyproject.toml requirements.lock
+.tools/.ldap:
+	@{ [ -e /usr/include/ldap.h ] && [ -e /usr/include/sasl/sasl.h ] && command -v gcc && [ -e /usr/include/python3*/Python.h ]; } >/dev/null \
+		|| { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends libldap2-dev libsasl2-dev gcc libc6-dev python3-dev; }
+	touch $@
+
+.venv/.ready: .tools/bin/uv .tools/.ldap pyproject.toml requirements.lock
 	[ -x .venv/bin/python ] || $(UV) venv --quiet --python "$$(command -v /usr/bin/python3 || command -v python3)" .venv
 	VIRTUAL_ENV=.venv $(UV) pip install --quiet --compile-bytecode --requirement requirements.lock
 	VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --editable .
