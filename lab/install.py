@@ -1,7 +1,8 @@
 """Installs what the lab needs on Debian 12 or Ubuntu 24.04: `python -m lab.install [--bench]`.
 
-Dovecot and PostgreSQL are installed by apt-get, without starting a service. Courier and Cyrus conflict with Dovecot's
-package, so they are only unpacked under CACHE (`.lab/` in the repository), with the libraries the system lacks.
+Dovecot, PostgreSQL, Samba and OpenLDAP are installed by apt-get, without starting a service or making an instance.
+Courier and Cyrus conflict with Dovecot's package, so they are only unpacked under CACHE (`.lab/` in the repository),
+with the libraries the system lacks.
 Invariant: instant and without root when all is present; no system server is started by it.
 """
 
@@ -34,6 +35,17 @@ _PACKAGES = {
     "dovecot-pop3d": "/usr/lib/dovecot/pop3",
     "openssl": "/usr/bin/openssl",
     "postgresql": "/usr/lib/postgresql/*/bin/initdb",
+    "samba": "/usr/sbin/smbd",
+    "samba-ad-dc": "/usr/sbin/samba",
+    "samba-dsdb-modules": "/usr/lib/*/samba/ldb/samba_dsdb.so",
+    "samba-ad-provision": "/usr/share/samba/setup/provision.ldif",
+    "python3-samba": "/usr/lib/python3/dist-packages/samba/samdb.py",
+    "winbind": "/usr/sbin/winbindd",
+    "krb5-user": "/usr/bin/kinit",
+    "libsasl2-modules-gssapi-mit": "/usr/lib/*/sasl2/libgssapiv2.so",
+    "ldap-utils": "/usr/bin/ldapsearch",
+    "slapd": "/usr/sbin/slapd",
+    "slapd-contrib": "/usr/lib/ldap/argon2.so",
 }
 _BENCH_PACKAGES = {"isync": "/usr/bin/mbsync"}
 _UNPACKED = {
@@ -66,6 +78,7 @@ def install(*, bench: bool = False) -> None:
     _root(["apt-get", "update", "-qq"])
     if missing:
         print(f"lab.install: installing {' '.join(missing)}")
+        _root(["sh", "-c", "echo slapd slapd/no_configuration boolean true | debconf-set-selections"])
         with _no_services(), _no_postgres_cluster():
             _root(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing])
     for name, roots in unpack.items():
