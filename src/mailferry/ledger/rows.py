@@ -220,3 +220,57 @@ class Verification:
     at: float
     score: str
     result: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """One source directory bound to one target directory. `cookie`: where the source's changes were read up to.
+    `reconciled`: when everything was last compared."""
+
+    id: int
+    source_key: str
+    target_key: str
+    cookie: bytes | None
+    cookie_at: float | None
+    reconciled: float | None
+    lease_owner: str | None
+    lease_until: float | None
+
+
+class DirectoryAccount(NamedTuple):
+    """Which entry stands for whom. `source_id`: the `Recipient.id`; `kind` its kind's value; `account` its log-in name
+    at the source; `uid`, `dn`: what it got in the target; `gone`: since when the source no longer has it."""
+
+    source_id: str
+    kind: str
+    account: str | None
+    mailbox_guid: str | None
+    uid: str
+    dn: str
+    gone: float | None = None
+
+
+class ChangeState(Enum):
+    """How far a change of a directory entry is. A killed run leaves INTENDED: it may or may not have happened."""
+
+    INTENDED = "intended"
+    DONE = "done"
+    FAILED = "failed"
+    UNDONE = "undone"
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryChange:
+    """One change of one entry. `before`, `after`: attribute → values as JSON (see `directory/entries.py`)."""
+
+    id: int
+    run_id: int
+    at: float
+    state: ChangeState
+    operation: str
+    source_id: str
+    dn: str
+    new_dn: str | None
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    error: str | None

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-HEAD = "0001"
+HEAD = "0002"
 VERSION_TABLE = "ledger_version"
 
 metadata = sa.MetaData(
@@ -228,4 +228,52 @@ verification = sa.Table(
     sa.Column("at", sa.Double, nullable=False),
     sa.Column("score", sa.Text, nullable=False),
     sa.Column("result", Json, nullable=False),
+)
+
+# One row per pair of source directory and target directory. cookie: where the source's changes were read up to.
+directory = sa.Table(
+    "directory",
+    metadata,
+    _id(),
+    sa.Column("source_key", Words, nullable=False),
+    sa.Column("target_key", Words, nullable=False),
+    sa.Column("cookie", sa.LargeBinary),
+    sa.Column("cookie_at", sa.Double),
+    sa.Column("reconciled", sa.Double),
+    sa.Column("lease_owner", sa.Text),
+    sa.Column("lease_until", sa.Double),
+    sa.UniqueConstraint("source_key", "target_key"),
+)
+
+# Which entry of the target stands for whom of the source. A row stays when its recipient is gone: a uid once given
+# is not given to somebody else.
+directory_account = sa.Table(
+    "directory_account",
+    metadata,
+    _id(),
+    sa.Column("directory_id", sa.Integer, sa.ForeignKey("directory.id"), nullable=False),
+    sa.Column("source_id", Words, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("account", Words),
+    sa.Column("mailbox_guid", sa.Text),
+    sa.Column("uid", Words, nullable=False),
+    sa.Column("dn", Words, nullable=False),
+    sa.Column("gone", sa.Double),
+    sa.UniqueConstraint("directory_id", "source_id"),
+)
+
+directory_change = sa.Table(
+    "directory_change",
+    metadata,
+    _id(),
+    sa.Column("run_id", sa.Integer, sa.ForeignKey("run.id"), nullable=False, index=True),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("operation", sa.Text, nullable=False),
+    sa.Column("source_id", Words, nullable=False),
+    sa.Column("dn", Words, nullable=False),
+    sa.Column("new_dn", Words),
+    sa.Column("before", Json, nullable=False),
+    sa.Column("after", Json, nullable=False),
+    sa.Column("error", Words),
 )
