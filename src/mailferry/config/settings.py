@@ -1,0 +1,237 @@
+"""`mailferry.toml`: every setting, its meaning and its default, as pydantic models. Opens nothing but that file.
+
+Invariant: a `Settings` is complete and consistent in itself; passwords stand in it by reference only. The reference
+page docs/settings.md is made from these models (`python -m lab.settings_page`), so every field has a description.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from mailferry.errors import ConfigError
+
+FILE = "mailferry.toml"
+VARIABLE = "MAILFERRY_CONFIG"
+
+Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Domain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", to_lower=True)]
+Reference = Annotated[str, StringConstraints(pattern=r"^(env|file|command|keyring):.+")]
+DistinguishedName = Annotated[str, StringConstraints(pattern=r"^[^=,]+=.+")]
+Attribute = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Table):
+    """Where the people are read. Nothing is ever written there."""
+
+    kind: Literal["ad", "ldap", "csv", "ldif", "vcard"] = Field(
+        default="ad", description="`ad`: Active Directory; `ldap`: any LDAP server; `csv`, `ldif`, `vcard`: files."
+    )
+    url: Text = Field(
+        description="`ldaps://HOST[:PORT]`, `ldap://HOST[:PORT]` (StartTLS is then asked for), or the path of a file."
+    )
+    bind: str | None = Field(
+        default=None,
+        description="Who to log in as: a DN, `user@domain` or `DOMAIN\\user`. Without it: anonymous, or `kerberos`.",
+    )
+    password: Reference | None = Field(
+        default=None,
+        description="Where the password is: `env:NAME`, `file:PATH`, `command:COMMAND` or `keyring:SERVICE/USER`.",
+    )
+    kerberos: bool = Field(default=False, description="Log in with the Kerberos ticket of whoever runs Mailferry.")
+    base: DistinguishedName | None = Field(
+        default=None, description="Where to search. Default: the whole naming context. DirSync always reads that whole."
+    )
+    filter: str | None = Field(default=None, description="An LDAP filter that narrows what is read.")
+    ca_file: Path | None = Field(default=None, description="The CA certificates to trust instead of the system's.")
+    tls: Literal["verify", "insecure", "none"] = Field(
+        default="verify",
+        description="`insecure` accepts any certificate, `none` uses no TLS: both only for a test network.",
+    )
+
+
+class Branches(_Table):
+    """Under which entry (relative to the suffix) each kind of recipient stands."""
+
+    people: str = Field(default="ou=people", description="People with a mailbox here or elsewhere.")
+    groups: str = Field(default="ou=groups", description="Groups and dynamic groups.")
+    contacts: str = Field(default="ou=contacts", description="Mail contacts: people outside.")
+    shared: str = Field(default="ou=shared", description="Shared mailboxes and public folders with an address.")
+    resources: str = Field(default="ou=resources", description="Rooms and equipment.")
+
+
+class Target(_Table):
+    """The open directory, which this fills."""
+
+    url: Text = Field(description="`ldap://`, `ldaps://` or `ldapi://` of the provider (not of a replica).")
+    suffix: DistinguishedName = Field(description="The directory's suffix, such as `dc=acme,dc=example`.")
+    bind: str | None = Field(
+        default=None, description="The DN to log in as. Without it over `ldapi://`: SASL EXTERNAL."
+    )
+    password: Reference | None = Field(default=None, description="Where its password is, as above.")
+    ca_file: Path | None = Field(default=None, description="The CA certificates to trust instead of the system's.")
+    tls: Literal["verify", "insecure", "none"] = Field(default="verify", description="As for the source.")
+    branches: Branches = Field(default=Branches(), description="See `[directory.target.branches]`.")
+    bulk: Path | None = Field(
+        default=None,
+        description="The slapd configuration directory (`slapd.d`) on this machine: a first load into an empty "
+        "database then goes through `slapadd -q`, many times as fast. slapd is stopped for it by `bulk_stop`.",
+    )
+    bulk_stop: str | None = Field(default=None, description="The command that stops slapd before a bulk load.")
+    bulk_start: str | None = Field(default=None, description="The command that starts slapd after a bulk load.")
+
+    @model_validator(mode="after")
+    def _bulk_has_commands(self) -> Self:
+        if self.bulk is not None and not (self.bulk_stop and self.bulk_start):
+            raise ValueError("bulk needs bulk_stop and bulk_start")
+        return self
+
+
+class Rules(_Table):
+    """Who becomes whom."""
+
+    domains: tuple[Domain, ...] = Field(
+        default=(),
+        description="The domains that this organisation accepts mail for, its main one first. Empty: all are.",
+    )
+    uid: str = Field(
+        default="{account}",
+        description="The uid of a new entry, from `{account} {mail_local} {mail_domain} {principal_local} {givenName} "
+        "{sn} {name} {employeeNumber}`; letters become ASCII (ü → ue, Ю → yu). `|` separates further templates, "
+        "taken where the one before lacks something. A uid once given stays.",
+    )
+    person_dn: str = Field(default="uid={uid}", description="The RDN of people, shared mailboxes and resources.")
+    group_dn: str = Field(default="cn={name}", description="The RDN of groups; the same fields and `{uid}`.")
+    contact_dn: str = Field(default="cn={name}", description="The RDN of contacts; the same fields and `{uid}`.")
+    exclude: tuple[str, ...] = Field(
+        default=(),
+        description="Who stays out: patterns (`*`, `?`) of ids, account names, addresses or places (DN, `FILE:LINE`).",
+    )
+    exceptions: Path | None = Field(
+        default=None,
+        description="A CSV file `who,uid,dn,exclude,replaces`: what the rules get wrong, person by person.",
+    )
+    accounts_without_mail: bool = Field(default=False, description="Whether accounts without a mailbox come, too.")
+
+
+class Brake(_Table):
+    """How much of what stands in the target one run may change or delete: the larger of both."""
+
+    percent: float = Field(default=5.0, ge=0, le=100, description="Per cent of the entries that are Mailferry's.")
+    entries: int = Field(default=20, ge=0, description="Entries.")
+
+
+class Authority(_Table):
+    """Which side says what an attribute is."""
+
+    target: tuple[Attribute, ...] = Field(
+        default=("mailferryRoute", "mailHost"),
+        description="Attributes that the target side owns: given to a new entry, never changed afterwards. "
+        "userPassword is always the target's; attributes that Mailferry does not write are everybody else's.",
+    )
+
+
+class Follow(_Table):
+    """How `mailferry directory sync --follow` keeps in step."""
+
+    poll_seconds: float = Field(default=0.5, gt=0, le=3600, description="How often the source is asked for changes.")
+    reconcile_at: str = Field(
+        default="02:30",
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
+        description="When everything is compared each day (local time), which finds what a delta cannot show.",
+    )
+
+
+class DirectorySettings(_Table):
+    """People: from where, to where, by which rules."""
+
+    schema_: Literal["inet", "qmail"] = Field(
+        default="inet",
+        alias="schema",
+        description="How mail attributes are written: `inet`: inetLocalMailRecipient, `qmail`: qmail-ldap's qmailUser.",
+    )
+    source: Source = Field(description="See `[directory.source]`.")
+    target: Target = Field(description="See `[directory.target]`.")
+    mapping: Rules = Field(default=Rules(), description="See `[directory.mapping]`.")
+    brake: Brake = Field(default=Brake(), description="See `[directory.brake]`.")
+    authority: Authority = Field(default=Authority(), description="See `[directory.authority]`.")
+    follow: Follow = Field(default=Follow(), description="See `[directory.follow]`.")
+    decisions: Path | None = Field(
+        default=None, description="The file of decisions about findings, kept by `mailferry directory clean`."
+    )
+
+
+class Settings(_Table):
+    """The whole file."""
+
+    ledger: str | None = Field(
+        default=None,
+        description="The ledger: a path or `postgresql://…`; `--ledger` and MAILFERRY_LEDGER come before it.",
+    )
+    directory: DirectorySettings | None = Field(default=None, description="See `[directory]`.")
+
+
+def read_settings(path: Path) -> Settings:
+    """Read and check a file; paths in it count from its own directory. ConfigError names file, line or key."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        advice = f"write one (docs/directory.md has an example), or name it with --config or {VARIABLE}"
+        raise ConfigError("there is no such file", about=str(path), advice=advice) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"it cannot be read: {error}", about=str(path)) from error
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        about = f"{path}:{line[1]}" if line else str(path)
+        raise ConfigError(f"not TOML: {error}", about=about) from error
+    try:
+        settings = Settings.model_validate(content)
+    except ValidationError as error:
+        raise _config_error(path, error) from None  # its text shows values, which may be a mistaken password
+    return _rooted(settings, path.resolve().parent)
+
+
+def directory_settings(path: Path) -> tuple[Settings, DirectorySettings]:
+    """The settings and their `[directory]`. ConfigError where that is missing."""
+    settings = read_settings(path)
+    if settings.directory is None:
+        raise ConfigError("it has no [directory] section", about=str(path), advice="docs/directory.md has an example")
+    return settings, settings.directory
+
+
+def _config_error(path: Path, error: ValidationError) -> ConfigError:
+    wrong = []
+    for one in error.errors(include_url=False, include_input=False, include_context=False):
+        key = ".".join(map(str, one["loc"]))
+        what = {"extra_forbidden": "no such setting", "missing": "it is needed"}.get(one["type"], one["msg"])
+        wrong.append(f"{key}: {what.removeprefix('Value error, ')}")
+    return ConfigError("; ".join(wrong), about=str(path), advice="docs/settings.md describes every setting")
+
+
+def _rooted(settings: Settings, folder: Path) -> Settings:
+    """The same, with relative paths counted from `folder`."""
+    if settings.directory is None:
+        return settings
+    one = settings.directory
+
+    def under(path: Path | None) -> Path | None:
+        return None if path is None else folder / path
+
+    source: dict[str, Any] = {"ca_file": under(one.source.ca_file)}
+    if one.source.kind in ("csv", "ldif", "vcard"):
+        source["url"] = str(folder / one.source.url)
+    changed = {
+        "source": one.source.model_copy(update=source),
+        "target": one.target.model_copy(update={"ca_file": under(one.target.ca_file), "bulk": under(one.target.bulk)}),
+        "mapping": one.mapping.model_copy(update={"exceptions": under(one.mapping.exceptions)}),
+        "decisions": under(one.decisions),
+    }
+    return settings.model_copy(update={"directory": one.model_copy(update=changed)})
