@@ -166,15 +166,15 @@ def wait_ready(ready: Callable[[], bool], process: subprocess.Popen[bytes], log:
         time.sleep(0.01)
 
 
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A new self-signed certificate for localhost and 127.0.0.1: (certificate, key), usable as its own CA file."""
+def make_certificate(folder: Path, names: str = "DNS:localhost,IP:127.0.0.1") -> tuple[Path, Path]:
+    """A new self-signed certificate for those names: (certificate, key), usable as its own CA file."""
     folder.mkdir(parents=True, exist_ok=True)
     cert, key = folder / "cert.pem", folder / "key.pem"
     subprocess.run(
         [
             *(binary("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
             *("-nodes", "-days", "30", "-subj", "/CN=localhost", "-keyout", str(key), "-out", str(cert)),
-            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+            *("-addext", f"subjectAltName={names}"),
         ],
         check=True,
         capture_output=True,

@@ -16,6 +16,7 @@ from lab.courier import Courier
 from lab.cyrus import Cyrus
 from lab.dovecot import Dovecot
 from lab.postgres import Postgres
+from lab.samba import Samba
 
 _numbers = itertools.count()
 
@@ -58,4 +59,11 @@ def cyrus() -> Iterator[Cyrus]:
 def postgres() -> Iterator[Postgres]:
     """PostgreSQL; take a database of your own with create_database()."""
     with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def samba() -> Iterator[Samba]:
+    """Active Directory for acme.example, empty but for what tests add; each test takes an OU or accounts of its own."""
+    with Samba() as server:
         yield server
