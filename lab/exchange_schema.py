@@ -1,8 +1,8 @@
 """What Exchange adds to Active Directory's schema, as far as Mailferry reads or writes it.
 
 Object identifiers are Exchange's own where they are published (shared knowledge, MS-OXOABK); the rest stand under the
-arc that Microsoft gives to scripts (1.2.840.113556.1.8000.2554), since only the names matter to LDAP. The link ids of
-the real schema are left out: Samba follows a renamed target without them. Text only; whoever loads it decides how.
+arc that Microsoft gives to scripts (1.2.840.113556.1.8000.2554), since only the names matter to LDAP. Text
+only; whoever loads it decides how.
 """
 
 from __future__ import annotations
@@ -62,6 +62,18 @@ _ATTRIBUTES: tuple[tuple[str, str, tuple[str, int], bool], ...] = (  # name, OID
     ("mailHost", "2.16.840.1.113730.3.1.18", _TEXT, False),
 )
 
+_LINKS = {  # linkID: a value goes when its target is deleted. Exchange's own numbers, without the back links
+    "homeMDB": 32,
+    "altRecipient": 126,
+    "publicDelegates": 14,
+    "authOrig": 110,
+    "dLMemSubmitPerms": 112,
+    "unauthOrig": 114,
+    "dLMemRejectPerms": 116,
+    "msExchDelegateListLink": 3102,
+    "msExchCoManagedByLink": 3104,
+}
+
 _CLASSES = (  # of their own in Exchange: all of mailRecipient's attributes, and some of a group's
     ("msExchDynamicDistributionList", f"{_OWN}.101", ("managedBy",)),
     ("publicFolder", f"{_OWN}.102", ()),
@@ -84,10 +96,11 @@ def _attribute(schema: str, name: str, oid: str, syntax: tuple[str, int], many: 
     ldap_syntax, om_syntax = syntax
     kind = _OBJECT_CLASSES.get(ldap_syntax)
     object_class = f"oMObjectClass:: {base64.b64encode(kind).decode()}\n" if kind else ""
+    link = f"linkID: {_LINKS[name]}\n" if name in _LINKS else ""
     return (
         f"dn: CN={name},{schema}\nchangetype: add\nobjectClass: attributeSchema\ncn: {name}\n"
         f"lDAPDisplayName: {name}\nattributeID: {oid}\nattributeSyntax: {ldap_syntax}\noMSyntax: {om_syntax}\n"
-        f"{object_class}isSingleValued: {'FALSE' if many else 'TRUE'}\nsearchFlags: 0\n"
+        f"{object_class}{link}isSingleValued: {'FALSE' if many else 'TRUE'}\nsearchFlags: 0\n"
     )
 
 

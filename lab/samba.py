@@ -220,7 +220,8 @@ class Samba:
 
     def _place(self, dn: str, name: str, parent: str) -> str:
         self.admin.rename_s(dn, name, parent)
-        return f"{name},{parent}"
+        placed: str = self.admin.search_s(f"{name},{parent}", ldap.SCOPE_BASE, attrlist=["cn"])[0][0]
+        return placed  # in the server's own spelling
 
     def log(self) -> str:
         """All that Samba logged so far."""
