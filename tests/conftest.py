@@ -15,6 +15,7 @@ import pytest
 from lab.courier import Courier
 from lab.cyrus import Cyrus
 from lab.dovecot import Dovecot
+from lab.openldap import OpenLdap
 from lab.postgres import Postgres
 from lab.samba import Samba
 
@@ -66,4 +67,18 @@ def postgres() -> Iterator[Postgres]:
 def samba() -> Iterator[Samba]:
     """Active Directory for acme.example, empty but for what tests add; each test takes an OU or accounts of its own."""
     with Samba() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def openldap() -> Iterator[OpenLdap]:
+    """OpenLDAP with our schema, first entries only; take a branch or people of your own, and leave none behind."""
+    with OpenLdap() as server:
+        yield server
+
+
+@pytest.fixture
+def own_openldap() -> Iterator[OpenLdap]:
+    """OpenLDAP of one test, to be emptied, filled or broken (0.6 s)."""
+    with OpenLdap() as server:
         yield server

@@ -20,7 +20,7 @@ TABLE: dict[str, set[str]] = {
     "copy": {"plan", "sources", "targets", "ledger"},
     "verify": {"plan", "sources", "targets", "ledger"},
     "directory": {"net", "ledger"},
-    "stack": {"model"},
+    "stack": {"wire"},
     "ops": {"copy", "verify", "directory", "stack"},
     "cli": {"ops"},
 }

@@ -1,0 +1,160 @@
+"""A private OpenLDAP on loopback, provider or replica, from our own renderer (src/mailferry/stack/openldap).
+
+Invariant: nothing outside `root` is written, and no slapd of the system is touched.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import ldap
+
+from lab import process
+from mailferry.secret import Secret
+from mailferry.stack.openldap import run
+from mailferry.stack.openldap.settings import BindThrough, MailSchema, Readers, Role, Settings, Tls
+
+SUFFIX = "dc=acme,dc=example"
+ADMIN_PASSWORD, WRITER_PASSWORD = "ferry-admin", "ferry-writer"
+REPLICATOR_PASSWORD, LOOKUP_PASSWORD = "ferry-replicator", "ferry-lookup"
+
+
+class OpenLdap:
+    """One slapd. `admin_dn` with ADMIN_PASSWORD may do everything; `settings` names the other accounts.
+
+    `provider`: the one that this is a replica of. `entries`: LDIF for the bulk load of the first start. Plain LDAP on
+    `url` and the socket `ldapi`; both can StartTLS, which `ca_file` vouches for.
+    """
+
+    def __init__(
+        self,
+        root: Path | str | None = None,
+        *,
+        provider: OpenLdap | None = None,
+        mail_schema: MailSchema = MailSchema.INET,
+        readers: Readers = Readers.BOUND,
+        bind_through: BindThrough | None = None,
+        require_tls: bool = False,
+        durable: bool = False,
+        entries: Iterable[bytes] = (),
+    ) -> None:
+        self._own_root = root is None
+        self.root = process.prepare_root(root, "openldap")
+        self.owner = process.mail_owner()
+        self.entries = entries
+        self.port = 0
+        self.log_file = self.root / "slapd.log"
+        certificate, key = process.make_certificate(self.root / "tls")
+        os.chown(key, *self.owner)
+        self.ca_file = certificate
+        self.settings = Settings(
+            suffix=SUFFIX,
+            config_dir=self.root / "slapd.d",
+            data_dir=self.root / "data",
+            run_dir=self.root / "run",
+            admin=Secret(ADMIN_PASSWORD),
+            writer=Secret(WRITER_PASSWORD),
+            replicator=Secret(REPLICATOR_PASSWORD),
+            lookup=Secret(LOOKUP_PASSWORD),
+            role=Role.REPLICA if provider else Role.PROVIDER,
+            provider=provider.url if provider else "",
+            mail_schema=mail_schema,
+            readers=readers,
+            bind_through=bind_through,
+            require_tls=require_tls,
+            durable=durable,
+            tls=Tls(certificate=certificate, key=key, authority=provider.ca_file if provider else certificate),
+            max_size=1 << 30,
+            managers=((os.geteuid(), os.getegid()), self.owner),
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> OpenLdap:
+        return self if self._process else self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    @property
+    def suffix(self) -> str:
+        return self.settings.suffix
+
+    @property
+    def admin_dn(self) -> str:
+        return self.settings.admin_dn
+
+    @property
+    def url(self) -> str:
+        return f"ldap://127.0.0.1:{self.port}"
+
+    @property
+    def ldapi(self) -> str:
+        return self.settings.ldapi
+
+    @property
+    def pid(self) -> int:
+        """Raises LabError when not running."""
+        if self._process is None:
+            raise process.LabError("this slapd is not running")
+        return self._process.pid
+
+    def start(self) -> OpenLdap:
+        """Start, and return when it answers; configuration and first load at the first call. The port stays."""
+        if self._process is not None:
+            raise process.LabError("this slapd is running already")
+        self.configure()
+        if self.settings.role is Role.PROVIDER and run.is_empty(self.settings):
+            run.load(self.settings, self.entries, self.owner)
+        self.port = self.port or process.free_port()
+        self._process = process.spawn(
+            [run.program("slapd"), "-d", "0", "-h", f"{self.url} {self.ldapi}", "-F", str(self.settings.config_dir)],
+            log=self.log_file,
+            cwd=self.root,
+            user=self.owner,
+        )
+        try:
+            process.wait_ready(self._answers, self._process, self.log_file)
+        except process.LabError:
+            self._process = None
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End it; the data stays, unless the root was made by this object."""
+        self.halt()
+        if self._own_root:
+            shutil.rmtree(self.root, ignore_errors=True)
+
+    def halt(self) -> None:
+        """End the process and keep everything, to be started again."""
+        if self._process is not None:
+            process.stop(self._process, grace=10)
+            self._process = None
+
+    def configure(self, **changes: object) -> None:
+        """Write the configuration, with some settings changed; a running slapd does not notice."""
+        self.settings = replace(self.settings, **changes)  # type: ignore[arg-type]
+        run.configure(self.settings, self.owner)
+
+    def connect(self, dn: str | None = None, password: str = ADMIN_PASSWORD) -> ldap.ldapobject.LDAPObject:
+        """A connection of python-ldap, bound as `dn`, the administrator by default; "" for nobody."""
+        connection = ldap.initialize(self.url)
+        connection.simple_bind_s(self.admin_dn if dn is None else dn, "" if dn == "" else password)
+        return connection
+
+    def log(self) -> str:
+        """All that slapd logged so far."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def _answers(self) -> bool:
+        probe = ldap.initialize(self.url)
+        try:
+            probe.search_s("", ldap.SCOPE_BASE, attrlist=["namingContexts"])
+        except ldap.SERVER_DOWN:
+            return False
+        return True
