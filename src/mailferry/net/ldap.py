@@ -1,0 +1,297 @@
+"""A small port to LDAP servers: connect, log in, search in pages, write. Blocks; for one thread at a time.
+
+Stands on python-ldap, of which nothing shows above this module: entries are `Entry`, failures those of errors.py
+(`ldap_errors.Refused` carries the result code). Follows no referral, retries nothing, knows no schema.
+Invariant: no password crosses an unprotected connection unless `Server.plain` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from typing import Any, NamedTuple, TypeVar
+
+from mailferry.errors import ConfigError, MailferryError
+from mailferry.net import ldap_errors, ldap_link
+from mailferry.net.ldap_errors import Refused, Result
+from mailferry.secret import Secret
+
+try:
+    import ldap
+    import ldap.controls
+    import ldap.controls.libldap
+    import ldap.sasl
+except ImportError as error:
+    raise ConfigError(
+        "LDAP needs python-ldap, which is not installed", advice="pip install 'mailferry[directory]'"
+    ) from error
+
+T = TypeVar("T")
+PAGE = 500
+
+
+class Bind(Enum):
+    """How to log in: not at all, DN and password, a Kerberos ticket (SASL GSSAPI), or what the connection itself proves
+    (SASL EXTERNAL: client certificate, or the uid on an ldapi socket)."""
+
+    ANONYMOUS = "anonymous"
+    SIMPLE = "simple"
+    KERBEROS = "kerberos"
+    EXTERNAL = "external"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Which server, and who we are there.
+
+    `url`: `ldaps://HOST`, `ldap://HOST` (StartTLS, unless `plain`), `ldapi://%2Fpath`. `user`: a DN, for Active
+    Directory also `user@domain` or `DOMAIN\\user`. `timeout`: seconds that one answer may take.
+    """
+
+    url: str
+    bind: Bind = Bind.SIMPLE
+    user: str = ""
+    secret: Secret | None = None
+    plain: bool = False
+    verify: bool = True
+    ca_file: str | None = None
+    client_certificate: str | None = None
+    timeout: float = 60.0
+
+
+class Scope(IntEnum):
+    """How far below its base a search looks (RFC 4511 §4.5.1.2)."""
+
+    BASE = 0
+    ONE = 1
+    SUBTREE = 2
+
+
+class Change(NamedTuple):
+    """One step of a modification. `how`: add, delete (no values: the whole attribute) or replace (none: likewise)."""
+
+    how: str
+    name: str
+    values: tuple[bytes, ...] = ()
+
+
+class Control(NamedTuple):
+    """A request or response control, its value BER."""
+
+    oid: str
+    value: bytes | None = None
+    critical: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry. `attrs`: names in lower case (options included: `member;range=0-1499`), values as sent."""
+
+    dn: str
+    attrs: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
+
+    def get(self, name: str) -> tuple[bytes, ...]:
+        return self.attrs.get(name.lower(), ())
+
+    def first(self, name: str) -> bytes | None:
+        values = self.attrs.get(name.lower())
+        return values[0] if values else None
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Values as text; bytes that are no UTF-8 become U+FFFD, which cleaning finds."""
+        return tuple([value.decode("utf-8", "replace") for value in self.attrs.get(name.lower(), ())])
+
+    def text(self, name: str) -> str | None:
+        values = self.attrs.get(name.lower())
+        return values[0].decode("utf-8", "replace") if values else None
+
+
+class Connection:
+    """One connection, logged in. A context manager. After `Temporary` it is dead: open another."""
+
+    def __init__(self, server: Server) -> None:
+        """Connect and log in. AuthError tells Active Directory's reasons apart; Temporary, Permanent, ConfigError and
+        RemoteProtocolError as `ldap_link.connect`."""
+        self.server = server
+        if server.bind is Bind.SIMPLE and not (server.user and server.secret and server.secret.reveal()):
+            # RFC 4513 §5.1.2: a server takes a name without password for an anonymous log-in that succeeds
+            raise ConfigError("a log-in by password needs a user and a password that is not empty", about=server.url)
+        link = ldap_link.connect(
+            server.url,
+            plain=server.plain,
+            verify=server.verify,
+            ca_file=server.ca_file,
+            client_certificate=server.client_certificate,
+            timeout=server.timeout,
+        )
+        scheme, host, port = ldap_link.parse_url(server.url)
+        name = "ldap://localhost" if scheme == "ldapi" else f"ldap://{f'[{host}]' if ':' in host else host}:{port}"
+        self._handle: Any = ldap.initialize(name, fileno=link.detach())
+        options = [
+            (ldap.OPT_REFERRALS, 0),
+            (ldap.OPT_TIMEOUT, server.timeout),
+            (ldap.OPT_NETWORK_TIMEOUT, server.timeout),
+            (ldap.OPT_X_SASL_NOCANON, 1),  # a ticket for the name that was given, not for what DNS makes of it
+        ]
+        if scheme == "ldaps" or not server.plain:
+            options.append((ldap.OPT_X_SASL_SSF_MAX, 0))  # Active Directory allows no second wrapping inside TLS
+        for option, value in options:
+            self._handle.set_option(option, value)
+        try:
+            self._call(self._bind, about=server.url)
+        except MailferryError:
+            self.close()
+            raise
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection; may be called twice."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.unbind_ext_s()
+
+    def root(self) -> Entry:
+        """What the server says of itself (the root DSE, RFC 4512 §5.1)."""
+        return self.read("", ("*", "+")) or Entry("")
+
+    def read(self, dn: str, attributes: Sequence[str] = (), controls: Sequence[Control] = ()) -> Entry | None:
+        """One entry, or None where there is none (or none that we may see)."""
+        found = self.search(dn, attributes=attributes, scope=Scope.BASE, controls=controls, page=0)
+        try:
+            return next(found, None)
+        except Refused as error:
+            if error.result == Result.NO_SUCH_OBJECT:
+                return None
+            raise
+
+    def search(
+        self,
+        base: str,
+        filter: str = "(objectClass=*)",
+        attributes: Sequence[str] = (),
+        *,
+        scope: Scope = Scope.SUBTREE,
+        controls: Sequence[Control] = (),
+        page: int = PAGE,
+        on_reference: Callable[[str], None] | None = None,
+    ) -> Iterator[Entry]:
+        """Entries as they arrive, `page` at a time (RFC 2696; 0: unpaged), so memory stays flat. No attributes given:
+        all user attributes.
+
+        A continuation reference ends the search as `Refused`, unless `on_reference` takes its URLs. `Refused` also for
+        a size limit, which comes after the entries that were given: what was read is then not the whole.
+        """
+        cookie: bytes | None = b""
+        while cookie is not None:
+            asked = list(controls)
+            if page:
+                paged = ldap.controls.libldap.SimplePagedResultsControl(False, size=page, cookie=cookie)
+                asked.append(Control(paged.controlType, paged.encodeControlValue(), False))
+            answer: list[Control] = []
+            yield from self._one_search(base, filter, attributes, scope, asked, answer, on_reference)
+            cookie = None
+            for control in answer:
+                if page and control.oid == ldap.CONTROL_PAGEDRESULTS and control.value is not None:
+                    paged.decodeControlValue(control.value)
+                    cookie = paged.cookie or None
+
+    def search_once(
+        self, base: str, filter: str, attributes: Sequence[str], controls: Sequence[Control]
+    ) -> tuple[list[Entry], list[Control]]:
+        """One subtree search without paging: its entries and the controls of its result. References are left out."""
+        answer: list[Control] = []
+        entries = self._one_search(base, filter, attributes, Scope.SUBTREE, controls, answer, lambda _: None)
+        return list(entries), answer
+
+    def add(self, dn: str, attrs: Mapping[str, Sequence[bytes]]) -> None:
+        """A new entry. `Refused` with ALREADY_EXISTS, NO_SUCH_OBJECT (no parent), OBJECT_CLASS_VIOLATION, …"""
+        record = [(name, list(values)) for name, values in attrs.items() if values]
+        self._call(lambda: self._wait(self._handle.add_ext(dn, record)), about=dn)
+
+    def modify(self, dn: str, changes: Sequence[Change]) -> None:
+        """All the changes of one entry, or none."""
+        how = {"add": ldap.MOD_ADD, "delete": ldap.MOD_DELETE, "replace": ldap.MOD_REPLACE}
+        steps = [(how[change.how], change.name, list(change.values) or None) for change in changes]
+        self._call(lambda: self._wait(self._handle.modify_ext(dn, steps)), about=dn)
+
+    def delete(self, dn: str) -> None:
+        """One entry without children."""
+        self._call(lambda: self._wait(self._handle.delete_ext(dn)), about=dn)
+
+    def rename(self, dn: str, new_rdn: str, new_parent: str | None = None, *, keep_old: bool = False) -> None:
+        """Rename, and move when `new_parent` is given. `keep_old`: the old RDN's value stays as an attribute."""
+        self._call(
+            lambda: self._wait(self._handle.rename(dn, new_rdn, newsuperior=new_parent, delold=int(not keep_old))),
+            about=dn,
+        )
+
+    def _bind(self) -> None:
+        server = self.server
+        if server.bind is Bind.SIMPLE and server.secret is not None:
+            self._wait(self._handle.simple_bind(server.user, server.secret.reveal()))
+        elif server.bind is Bind.KERBEROS:
+            self._handle.sasl_interactive_bind_s("", ldap.sasl.gssapi(server.user))
+        elif server.bind is Bind.EXTERNAL:
+            self._handle.sasl_bind_s("", "EXTERNAL", b"")
+
+    def _wait(self, message: int) -> None:
+        self._handle.result4(message, 1, self.server.timeout)
+
+    def _one_search(
+        self,
+        base: str,
+        filter: str,
+        attributes: Sequence[str],
+        scope: Scope,
+        controls: Sequence[Control],
+        answer: list[Control],
+        on_reference: Callable[[str], None] | None,
+    ) -> Iterator[Entry]:
+        """One search request. The result's controls are put into `answer`."""
+        handle = self._handle
+        asked = [ldap.controls.RequestControl(oid, critical, value) for oid, value, critical in controls]
+        about = base or self.server.url
+        message = self._call(
+            lambda: handle.search_ext(base, int(scope), filter, list(attributes) or None, serverctrls=asked),
+            about=about,
+        )
+        ended = False
+        try:
+            while not ended:
+                kind, data, _, found = self._call(
+                    lambda: handle._ldap_call(handle._l.result4, message, 0, self.server.timeout), about=about
+                )[:4]
+                for dn, attrs, *_ in data or ():
+                    if kind == ldap.RES_SEARCH_REFERENCE:
+                        urls = " ".join(attrs)
+                        if on_reference is None:
+                            ended = True
+                            handle.abandon_ext(message)
+                            raise ldap_errors.explain(Result.REFERRAL, "", "", about=about, referrals=urls)
+                        on_reference(urls)
+                    else:
+                        yield Entry(dn, {name.lower(): tuple(values) for name, values in attrs.items()})
+                if kind == ldap.RES_SEARCH_RESULT:
+                    ended = True
+                    answer.extend(Control(oid, value, bool(critical)) for oid, critical, value in found or ())
+        except MailferryError:
+            ended = True
+            raise
+        finally:
+            if not ended and self._handle is not None:  # the consumer wants no more
+                handle.abandon_ext(message)
+
+    def _call(self, action: Callable[[], T], *, about: str) -> T:
+        try:
+            return action()
+        except ldap.LDAPError as error:
+            code, description, info, referrals = ldap_errors.parts(error)
+            if action == self._bind and code > 0:
+                raise ldap_errors.bind_error(code, description, info, about=about) from error
+            raise ldap_errors.explain(code, description, info, about=about, referrals=referrals) from error
