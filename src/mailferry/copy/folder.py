@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from mailferry.copy.adopt import adopt
 from mailferry.copy.policy import Accept
 from mailferry.copy.prepare import Ready
-from mailferry.copy.stream import stream, strong_fingerprint
+from mailferry.copy.settling import settle_sent
+from mailferry.copy.stream import stream
 from mailferry.copy.work import FolderWork, MailboxWork
 from mailferry.errors import SafetyStop
 from mailferry.ledger.rows import FolderChanges, FolderRow, MessageRow
 from mailferry.model.folder import Folder, FolderStatus
-from mailferry.model.message import Failed, Listed, Listing, Message, Reason, digest
+from mailferry.model.message import Failed, Listing, Reason
 from mailferry.model.state import HELD, State
-from mailferry.plan.messages import Actions, Bytes, Known, compare, settle, suddenly_empty
-from mailferry.targets.base import TargetSession
+from mailferry.plan.messages import Actions, Known, compare, suddenly_empty
 from mailferry.targets.lane import Lane
 from mailferry.tasks import both
 
@@ -54,8 +53,10 @@ async def copy_folder(mailbox: MailboxWork, ready: Ready, lane: Lane) -> FolderD
 async def _bring(work: FolderWork) -> FolderDone:
     ledger, row = work.ledger, work.row
     source, target = work.source_selected.status, work.target_selected.status
-    rows = await ledger.call(lambda db: db.messages(row.id))
-    row, rows = await _check_uidvalidity(work, rows)
+    first_sight = row.source_uidvalidity is None
+    rows = [] if first_sight else await ledger.call(lambda db: db.messages(row.id))
+    adoptable = bool(target.messages and work.policy.adopt)
+    row, rows = await _check_uidvalidity(work, rows, adopted=first_sight and not adoptable)
     work.row = row
     if any(message.state == State.PENDING for message in rows):
         await settle_pending(work, rows)
@@ -63,7 +64,7 @@ async def _bring(work: FolderWork) -> FolderDone:
     changed_since = row.source_modseq if row.adopted and source.highestmodseq else None
     listing = await work.source.listing(changed_since)
     if not row.adopted:
-        if target.messages and work.policy.adopt:
+        if adoptable:
             rows = await adopt(work, listing, rows)
         await ledger.write(lambda db: db.update_folder(work.lease, row.id, adopted=True))
     known = {m.source_uid: Known(m.state, m.flags, m.keywords, m.target_uid) for m in rows}
@@ -85,7 +86,8 @@ async def _bring(work: FolderWork) -> FolderDone:
     uids = [uid for uid in uids if uid not in condemned]
     if uids:
         await stream(work, uids)
-        await _settle_unnumbered(work, set(uids))
+        if work.unnumbered:
+            await _settle_unnumbered(work)
     gone = set(actions.gone)
     return FolderDone(
         row=row,
@@ -96,8 +98,11 @@ async def _bring(work: FolderWork) -> FolderDone:
     )
 
 
-async def _check_uidvalidity(work: FolderWork, rows: list[MessageRow]) -> tuple[FolderRow, list[MessageRow]]:
-    """A renumbered folder is a safety stop; accepted, what the ledger knew of it is matched again by headers."""
+async def _check_uidvalidity(
+    work: FolderWork, rows: list[MessageRow], adopted: bool
+) -> tuple[FolderRow, list[MessageRow]]:
+    """A renumbered folder is a safety stop; accepted, what the ledger knew of it is matched again by headers. At first
+    sight the numbers are recorded, and whether there is anything to adopt."""
     ledger, row = work.ledger, work.row
     now = (work.source_selected.status.uidvalidity, work.target_selected.status.uidvalidity)
     before = (row.source_uidvalidity or now[0], row.target_uidvalidity or now[1])
@@ -117,7 +122,7 @@ async def _check_uidvalidity(work: FolderWork, rows: list[MessageRow]) -> tuple[
     changes: FolderChanges = {
         "source_uidvalidity": now[0],
         "target_uidvalidity": now[1],
-        "adopted": False,
+        "adopted": adopted,
         "source_modseq": None,
         "pending_base": None,
         "watch_base": None,
@@ -171,7 +176,7 @@ async def settle_pending(work: FolderWork, rows: list[MessageRow]) -> None:
     gap is watched for twins from now on."""
     base = work.row.pending_base or 1
     pending = [m for m in rows if m.state == State.PENDING]
-    if len(await _settle(work, rows, pending, base)) == len(pending):
+    if len(await settle_sent(work.mailbox, work.target, work.row.id, rows, pending, base)) == len(pending):
         return
     now = time.time()
     if work.row.watch_base is not None and (work.row.watch_until or 0) > now:
@@ -180,78 +185,13 @@ async def settle_pending(work: FolderWork, rows: list[MessageRow]) -> None:
     await work.ledger.write(lambda db: db.update_folder(work.lease, work.row.id, **watch))
 
 
-async def _settle(work: FolderWork, rows: list[MessageRow], pending: list[MessageRow], base: int) -> set[int]:
-    """Confirm those of `pending` that stand in the target from uid `base` on; returns their source uids.
-
-    They are looked for by exact digest, identical ones first by their internal date, since an earlier attempt's copy of
-    one may lie beside the last attempt's copy of another. A target that changes bytes as it stores them is met by the
-    fingerprint, which counts as adopted by headers. Flags are recorded as the target has them: which of several
-    attempts arrived is not known, and the source's flags may have changed between them.
-    """
-    found = await read_gap(work.target, rows, base)
-    settled = settle(
-        [Bytes(m.source_uid, _with_date(m.digest or b"", m.internal_date)) for m in pending],
-        [Bytes(one.uid, _with_date(one.digest, one.internal_date)) for one in found],
-    )
-    taken = set(settled.values())
-    settled |= settle(
-        [Bytes(m.source_uid, m.digest or b"") for m in pending if m.source_uid not in settled],
-        [Bytes(one.uid, one.digest) for one in found if one.uid not in taken],
-    )
-    taken = set(settled.values())
-    by_headers: dict[int, int] = {}
-    for message in pending:
-        if message.source_uid not in settled and message.fingerprint is not None:
-            same = (one.uid for one in found if one.fingerprint == message.fingerprint and one.uid not in taken)
-            if (uid := next(same, None)) is not None:
-                taken.add(uid)
-                by_headers[message.source_uid] = uid
-    ledger = work.ledger
-    await ledger.write(lambda db: db.confirm(work.lease, work.row.id, sorted(settled.items())))
-    await ledger.write(lambda db: db.confirm(work.lease, work.row.id, sorted(by_headers.items()), State.ADOPTED))
-    marks = {one.uid: one.listed for one in found}
-    arrived = [(uid, marks[to].flags, marks[to].keywords) for uid, to in sorted({**settled, **by_headers}.items())]
-    await ledger.write(lambda db: db.set_flags(work.lease, work.row.id, arrived))
-    return {*settled, *by_headers}
-
-
-def _with_date(body: bytes, internal_date: int | None) -> bytes:
-    return body + b"%d" % (internal_date or 0)
-
-
-class Found(NamedTuple):
-    """A message of the target that is not recorded. `internal_date`: seconds since 1970."""
-
-    uid: int
-    digest: bytes
-    fingerprint: int | None
-    internal_date: int
-    listed: Listed
-
-
-async def read_gap(target: TargetSession, rows: list[MessageRow], base: int) -> list[Found]:
-    """What stands in the selected folder from uid `base` on and is not recorded."""
-    recorded = {m.target_uid for m in rows if m.target_uid is not None and m.state in HELD}
-    listing = await target.listing()
-    listed = {item.uid: item for item in listing.messages if item.uid >= base and item.uid not in recorded}
-    found: list[Found] = []
-    async for item in target.fetch(list(listed)):
-        if isinstance(item, Message):
-            fingerprint = strong_fingerprint(item.body)
-            found.append(Found(item.uid, digest(item.body), fingerprint, item.internal_date.epoch, listed[item.uid]))
-            item.body.close()
-    return found
-
-
-async def _settle_unnumbered(work: FolderWork, sent: set[int]) -> None:
+async def _settle_unnumbered(work: FolderWork) -> None:
     """A target without UIDPLUS does not say which uids the messages got: read them. Those it stored in another form
     than it was sent keep no target uid."""
-    ledger = work.ledger
+    ledger, base = work.ledger, work.row.pending_base or work.target_selected.status.uidnext
     rows = await ledger.call(lambda db: db.messages(work.row.id))
-    pending = [m for m in rows if m.state == State.PENDING and m.source_uid in sent]
-    if not pending:
-        return
-    settled = await _settle(work, rows, pending, work.row.pending_base or work.target_selected.status.uidnext)
+    pending = [m for m in rows if m.state == State.PENDING and m.source_uid in work.unnumbered]
+    settled = await settle_sent(work.mailbox, work.target, work.row.id, rows, pending, base)
     left = [(m.source_uid, None) for m in pending if m.source_uid not in settled]
     await ledger.write(lambda db: db.confirm(work.lease, work.row.id, left))
     work.counts.copied += len(pending)

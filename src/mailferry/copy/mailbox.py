@@ -238,7 +238,6 @@ async def _bring_all(
 
 
 async def _run_lane(work: MailboxWork, lane: Lane, waiting: deque[Ready], done: list[FolderDone]) -> None:
-    ledger = work.engine.ledger
     while waiting:
         ready = waiting.popleft()
         await work.engine.gate.wait()
@@ -249,7 +248,6 @@ async def _run_lane(work: MailboxWork, lane: Lane, waiting: deque[Ready], done: 
             continue
         if folder is None:
             continue
-        await ledger.write(lambda db: db.resolve(work.lease, folder.row.id))
         done.append(folder)
         if not folder.gone:
             await record_cursor(work, folder)

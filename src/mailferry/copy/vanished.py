@@ -12,16 +12,17 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from mailferry.copy.folder import WATCH_SECONDS, FolderDone, read_gap
+from mailferry.copy.folder import WATCH_SECONDS, FolderDone
 from mailferry.copy.policy import Accept
 from mailferry.copy.progress import Counts
+from mailferry.copy.settling import read_gap, settle_sent
 from mailferry.copy.work import MailboxWork
 from mailferry.errors import SafetyStop
 from mailferry.ledger.rows import FolderChanges, FolderRow, MessageRow
 from mailferry.model.folder import Folder, Path
 from mailferry.model.message import Reason
 from mailferry.model.state import HELD, State
-from mailferry.plan.messages import Bytes, Deletions, Sent, beyond_brake, late_twins, settle
+from mailferry.plan.messages import Bytes, Deletions, Sent, beyond_brake, late_twins
 from mailferry.targets.lane import Lane
 
 
@@ -116,7 +117,8 @@ class _Places:
 
 
 async def record_cursor(work: MailboxWork, done: FolderDone) -> None:
-    """The folder is in step: what the source's counters were. With failures left it is listed again next time."""
+    """The folder is in step: what the source's counters were, and no failure of the folder itself is left. With
+    messages that failed it is listed again next time."""
     ledger, cursor = work.engine.ledger, done.cursor
     if cursor is None:
         return
@@ -129,7 +131,7 @@ async def record_cursor(work: MailboxWork, done: FolderDone) -> None:
         "cursor_pass": work.pass_id,
         "pending_base": None,
     }
-    await ledger.write(lambda db: db.update_folder(work.lease, done.row.id, **changes))
+    await ledger.write(lambda db: db.finish_folder(work.lease, done.row.id, **changes))
 
 
 async def _brake(work: MailboxWork, left: dict[int, list[MessageRow]]) -> None:
@@ -188,11 +190,7 @@ async def missing_folders(
         if (await lane.target.select(place)).status.uidvalidity != row.target_uidvalidity:
             continue
         if pending := [m for m in messages if m.state == State.PENDING]:
-            found = await read_gap(lane.target, messages, row.pending_base or 1)
-            settled = settle(
-                [Bytes(m.source_uid, m.digest or b"") for m in pending], [Bytes(one.uid, one.digest) for one in found]
-            )
-            await ledger.write(lambda db: db.confirm(work.lease, row.id, sorted(settled.items())))
+            settled = await settle_sent(work, lane.target, row.id, messages, pending, row.pending_base or 1)
             await _state(work, row.id, [m for m in pending if m.source_uid not in settled], State.GONE)
             messages = await ledger.call(lambda db: db.messages(row.id))
         missing.append(FolderDone(row, place, [m for m in messages if m.state in HELD], None))

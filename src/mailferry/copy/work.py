@@ -99,6 +99,8 @@ class FolderWork:
     source_selected: Selected
     target_selected: Selected
     counts: Counts
+    unnumbered: set[int] = field(default_factory=set)
+    """Source uids of what was stored in this pass at a target uid that the target did not tell."""
 
     @property
     def source(self) -> SourceSession:
@@ -149,7 +151,9 @@ class FolderWork:
                 await self.fail(Failed(row.source_uid, result.reason, result.text))
                 refused.append(row.source_uid)
                 continue
-            if result.uid is not None:
+            if result.uid is None:
+                self.unnumbered.add(row.source_uid)
+            else:
                 stored.append((row.source_uid, result.uid))
                 self.counts.copied += 1
                 self.counts.bytes += row.size

@@ -294,6 +294,12 @@ class Ledger:
             values = _folder_values(changes)
             connection.execute(folder.update().where(folder.c.id == folder_id).values(**values))
 
+    def finish_folder(self, lease: Lease, folder_id: int, **changes: Unpack[FolderChanges]) -> None:
+        """Set the columns named; the failures of the folder itself are over."""
+        with self._write():
+            self.resolve(lease, folder_id)
+            self.update_folder(lease, folder_id, **changes)
+
     # Messages
 
     def messages(self, folder_id: int) -> list[MessageRow]:
