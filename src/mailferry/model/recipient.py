@@ -75,7 +75,7 @@ class Recipient:
     enabled: bool = True
     expires: float | None = None
     password_changed: float | None = None
-    details: Mapping[str, tuple[str, ...]] = field(default=NOTHING)
+    details: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: NOTHING)
     photo: bytes | None = None
     manager: str | None = None
     members: tuple[str, ...] = ()
@@ -88,7 +88,7 @@ class Recipient:
     full_access: tuple[str, ...] = ()
     forwarding: Forwarding | None = None
     quota: int | None = None
-    preferences: Mapping[str, tuple[str, ...]] = field(default=NOTHING)
+    preferences: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: NOTHING)
 
 
 class Severity(Enum):
