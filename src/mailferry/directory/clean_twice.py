@@ -1,0 +1,208 @@
+"""Finds one person twice, and one address, mailbox or identity with two owners. Changes no text.
+
+Everything goes by keys (address, name and telephone number), so the work grows with the number of recipients and not
+with its square. Invariant: what comes back has each id once, and each address and X.500 address of recipients that are
+not left out once, unless a decision keeps it with several contacts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from types import MappingProxyType
+
+from mailferry.directory.addresses import key
+from mailferry.directory.codes import finding
+from mailferry.directory.decisions import ANY, Action
+from mailferry.directory.judge import Judge, Outcome
+from mailferry.directory.names import name_key
+from mailferry.model.recipient import Finding, Recipient, RecipientKind
+
+Everyone = dict[str, Recipient]
+"""Recipients by id, in their order."""
+
+
+def by_id(recipients: Iterable[Recipient], judge: Judge) -> Everyone:
+    """Each identity once: of two recipients with one id, the first."""
+    everyone: Everyone = {}
+    for recipient in recipients:
+        first = everyone.setdefault(recipient.id, recipient)
+        if first is not recipient:
+            message = f"the same identity as {first.where}; only that one is taken"
+            twice = finding("id-twice", recipient.where, message, about=recipient.id, value=recipient.name)
+            judge.record(twice, Outcome.KEPT, judge.decision(twice))
+    return everyone
+
+
+def merge_decided(everyone: Everyone, judge: Judge) -> dict[str, str]:
+    """Carry out the decisions that name two recipients one. Returns who became whom, by id."""
+    became: dict[str, str] = {}
+    for decision in judge.of_recipients(Action.MERGE):
+        gone, into = everyone.get(decision.id), everyone.get(_last(decision.new.strip(), became))
+        if gone is None or into is None or gone.id == into.id:
+            continue
+        judge.used.add(decision.key)
+        code = "duplicate-near" if decision.code == ANY else decision.code
+        found = finding(code, gone.where, f"is {into.name} ({into.where})", about=gone.id, value=gone.name)
+        judge.record(found, Outcome.CHANGED, decision)
+        _merge(everyone, gone, into, became)
+    return became
+
+
+def merge_duplicates(everyone: Everyone, judge: Judge, became: dict[str, str]) -> None:
+    """Merge contacts that are somebody else here by address and name; tell of those who share name and telephone."""
+    first_with: dict[tuple[str, str], str] = {}
+    for recipient in sorted(everyone.values(), key=lambda one: one.kind is RecipientKind.CONTACT):
+        person = name_key(recipient.name)
+        keys = [(key(address), person) for address in _addresses(recipient)]
+        other = next((first_with[one] for one in keys if one in first_with), None)
+        if other is not None and recipient.kind is RecipientKind.CONTACT:
+            into = everyone[other]
+            found = finding(
+                "duplicate",
+                recipient.where,
+                f"has name and address of {into.name} ({into.where})",
+                about=recipient.id,
+                value=recipient.name,
+                proposal=into.id,
+            )
+            if judge.rule(found) == into.id:
+                _merge(everyone, recipient, into, became)
+                recipient, keys = into, [(key(address), person) for address in _addresses(everyone[other])]
+        for one in keys:
+            first_with.setdefault(one, recipient.id)
+    _near(everyone, judge, became)
+
+
+def _near(everyone: Everyone, judge: Judge, became: dict[str, str]) -> None:
+    first_with: dict[tuple[str, str], str] = {}
+    for recipient in list(everyone.values()):
+        person = name_key(recipient.name)
+        keys = [(person, number) for number in _numbers(recipient)] if person else []
+        other = next((first_with[one] for one in keys if one in first_with), None)
+        if other is not None and other in everyone:
+            into = everyone[other]
+            message = f"has name and telephone number of {into.name} ({into.where})"
+            found = finding(
+                "duplicate-near", recipient.where, message, about=recipient.id, value=recipient.name, proposal=into.id
+            )
+            if judge.rule(found) == into.id:
+                _merge(everyone, recipient, into, became)
+        for one in keys:
+            first_with.setdefault(one, recipient.id)
+
+
+def settle_claims(everyone: Everyone, judge: Judge) -> None:
+    """Addresses, X.500 addresses and mailboxes of two recipients: errors, until decisions leave one owner."""
+    _claims(everyone, judge, "address-claimed-twice", _addresses, key, without_address)
+    _claims(everyone, judge, "x500-claimed-twice", lambda one: one.x500, str.casefold, _without_x500)
+    _claims(everyone, judge, "mailbox-claimed-twice", _mailboxes, str.lower, lambda one, _: one)
+
+
+def _claims(
+    everyone: Everyone,
+    judge: Judge,
+    code: str,
+    values: Callable[[Recipient], Iterable[str]],
+    same: Callable[[str], str],
+    without: Callable[[Recipient, str], Recipient],
+) -> None:
+    owners: dict[str, dict[str, str]] = defaultdict(dict)
+    for recipient in everyone.values():
+        for value in values(recipient):
+            owners[same(value)].setdefault(recipient.id, value)
+    for held in owners.values():
+        if len(held) < 2:
+            continue
+        found = {owner: _claim(everyone, code, owner, value, held) for owner, value in held.items()}
+        decided = {owner: judge.decisions.about(one) for owner, one in found.items()}
+        keepers = [one for one, decision in decided.items() if decision and decision.action is Action.KEEP]
+        all_contacts = all(everyone[owner].kind is RecipientKind.CONTACT for owner in held)
+        if len(keepers) == 1:
+            losers = [owner for owner in held if owner != keepers[0]]
+        else:
+            losers = [
+                owner
+                for owner, decision in decided.items()
+                if decision and decision.action in (Action.ACCEPT, Action.REPLACE, Action.LEAVE_OUT)
+            ]
+        settled = len(held) - len(losers) <= 1 or (all_contacts and set(keepers) == set(held) - set(losers))
+        for owner, claim in found.items():
+            if owner in losers:
+                decision = judge.decision(claim)
+                leaves = decision is not None and decision.action is Action.LEAVE_OUT
+                judge.record(claim, Outcome.OUT if leaves else Outcome.CHANGED, decision)
+                everyone[owner] = without(everyone[owner], held[owner])
+            elif settled:
+                judge.rule(claim, harmless=True)
+            else:
+                judge.record(claim, Outcome.OUT)
+
+
+def _claim(everyone: Everyone, code: str, owner: str, value: str, held: dict[str, str]) -> Finding:
+    others = [everyone[other] for other in held if other != owner]
+    whose = ", ".join(f"{one.name} ({one.where})" for one in others[:3]) + (" …" if len(others) > 3 else "")
+    message = f"{value} is also that of {whose}"
+    return finding(code, everyone[owner].where, message, about=owner, value=value, proposal="")
+
+
+def without_address(recipient: Recipient, address: str) -> Recipient:
+    """A recipient that no longer has an address; where it was the primary one, the first alias becomes that."""
+    left = [one for one in _addresses(recipient) if key(one) != key(address)]
+    return dataclasses.replace(recipient, mail=left[0] if left else None, aliases=tuple(left[1:]))
+
+
+def _without_x500(recipient: Recipient, value: str) -> Recipient:
+    return dataclasses.replace(
+        recipient, x500=tuple(one for one in recipient.x500 if one.casefold() != value.casefold())
+    )
+
+
+def _addresses(recipient: Recipient) -> list[str]:
+    return [recipient.mail, *recipient.aliases] if recipient.mail else list(recipient.aliases)
+
+
+def _mailboxes(recipient: Recipient) -> list[str]:
+    return [recipient.mailbox_guid] if recipient.mailbox_guid else []
+
+
+def _numbers(recipient: Recipient) -> list[str]:
+    """The last nine digits of each telephone number: what `+49 30 …` and `030 …` share."""
+    values = (value for kind in ("telephoneNumber", "mobile", "homePhone") for value in recipient.details.get(kind, ()))
+    digits = ("".join(one for one in value if one.isdigit()) for value in values)
+    return [number[-9:] for number in digits if len(number) >= 5]
+
+
+def _last(who: str, became: dict[str, str]) -> str:
+    seen = {who}
+    while who in became and became[who] not in seen:
+        who = became[who]
+        seen.add(who)
+    return who
+
+
+def _merge(everyone: Everyone, gone: Recipient, into: Recipient, became: dict[str, str]) -> None:
+    """`gone` becomes `into`. Only between contacts do its data come along: a private address book tells nothing new
+    about a person whom the organisation's own directory knows."""
+    del everyone[gone.id]
+    became[gone.id] = into.id
+    if gone.kind is not RecipientKind.CONTACT or into.kind is not RecipientKind.CONTACT:
+        return
+    addresses = {key(one): one for one in reversed([*_addresses(into), *_addresses(gone)])}
+    ordered = list(reversed(addresses.values()))
+    details = dict(into.details)
+    for name, values in gone.details.items():
+        old = details.get(name, ())
+        if name in ("givenName", "sn", "initials", "c", "l", "st", "postalCode", "street") and old:
+            continue
+        details[name] = (*old, *(value for value in values if value not in old))
+    everyone[into.id] = dataclasses.replace(
+        into,
+        mail=ordered[0] if ordered else None,
+        aliases=tuple(ordered[1:]),
+        x500=(*into.x500, *(one for one in gone.x500 if one not in into.x500)),
+        details=MappingProxyType(details),
+        photo=into.photo or gone.photo,
+        preferences=MappingProxyType({**gone.preferences, **into.preferences}),
+    )
