@@ -57,7 +57,7 @@ def snapshot(name: str = "empty", changes: Callable[[], str] | None = None, made
         try:
             if below is not None and changes is not None:
                 copy(below, scratch / "dc")
-                load(scratch / "dc", [changes()])
+                load(scratch / "dc", [changes()], batch=True)
             else:
                 _provision(scratch / "dc")
             (scratch / "dc").rename(kept)
@@ -71,12 +71,13 @@ def copy(source: Path, target: Path) -> None:
     subprocess.run(["cp", "-a", str(source), str(target)], check=True)
 
 
-def load(root: Path, parts: Sequence[str]) -> None:
+def load(root: Path, parts: Sequence[str], *, batch: bool = False) -> None:
     """Load LDIF change records into a controller's files, one transaction a part. LabError has Samba's words."""
     conf = root / "smb.conf"
     conf.write_text(render(root, "127.0.0.1"))
+    script = Path(__file__).parent / "samba_bulk.py"
     done = subprocess.run(
-        ["/usr/bin/python3", "-P", str(Path(__file__).parent / "samba_bulk.py"), str(conf)],  # -P: not our samba.py
+        ["/usr/bin/python3", "-P", str(script), str(conf), *["--batch"] * batch],  # -P: not our samba.py
         input="# next\n".join(parts).encode(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
