@@ -103,7 +103,7 @@ class Rules(_Table):
         description="The domains that this organisation accepts mail for, its main one first. Empty: all are.",
     )
     uid: str = Field(
-        default="{account}",
+        default="{account}|{mail_local}",
         description="The uid of a new entry, from `{account} {mail_local} {mail_domain} {principal_local} {givenName} "
         "{sn} {name} {employeeNumber}`; letters become ASCII (ü → ue, Ю → yu). `|` separates further templates, "
         "taken where the one before lacks something. A uid once given stays.",
@@ -133,7 +133,7 @@ class Authority(_Table):
     """Which side says what an attribute is."""
 
     target: tuple[Attribute, ...] = Field(
-        default=("mailferryRoute", "mailHost"),
+        default=("mailferryRoute", "mailHost", "mailferryPasswordFrom"),
         description="Attributes that the target side owns: given to a new entry, never changed afterwards. "
         "userPassword is always the target's; attributes that Mailferry does not write are everybody else's.",
     )
