@@ -1,8 +1,8 @@
 """Loads LDIF change records into the database files of a Samba domain controller: `samba_bulk.py SMB_CONF [--batch]`.
 
 Runs under Debian's Python, which alone has Samba's modules, so it imports nothing of ours. Standard input holds change
-records in parts, divided by lines `# next`; each part is one transaction, and the schema is read again after each. --batch is for many plain entries:
-indexes are written once, and the first error ends the transaction.
+records in parts, divided by lines `# next`; each part is one transaction, and the schema is read again after each.
+--batch is for many plain entries: indexes are written once, and the first error ends the transaction.
 Invariant: a part that fails changes nothing, and the exit code is not 0.
 """
 
