@@ -70,7 +70,7 @@ def limits(command: F) -> F:
     ):
         command = click.option(name, type=click.IntRange(1), help=text)(command)
     for name, default, text in (
-        ("--lanes", 4, "Connections per mailbox and side, at most."),
+        ("--lanes", 4, "Connections per mailbox and side, at most; fewer while many mailboxes wait."),
         ("--connections", 16, "Connections to one server at once, all mailboxes together."),
     ):
         command = click.option(name, type=click.IntRange(1), default=default, show_default=True, help=text)(command)

@@ -33,11 +33,11 @@ LIVES = 2
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One mailbox to the fleet: its name for people, and how many connections it may open at which servers."""
+    """One mailbox to the fleet: its name for people, and how many connections (lanes) it may open at which servers."""
 
     name: str
     servers: tuple[str, ...]
-    connections: int
+    lanes: int
 
 
 @dataclass(slots=True)
@@ -67,7 +67,8 @@ class _Child:
     pid: int
     channel: socket.socket
     buffer: bytes = b""
-    jobs: set[int] = field(default_factory=set)
+    jobs: dict[int, int] = field(default_factory=dict)
+    """The jobs it does, with the lanes that each was given."""
 
 
 @dataclass(slots=True)
@@ -215,8 +216,7 @@ class Fleet:
                 self._tell(child, kind="gate", open=not self.paused)
 
     def _ended(self, child: _Child, job: int, error: dict[str, Any] | None) -> None:
-        child.jobs.discard(job)
-        self._open.subtract(dict.fromkeys(self.jobs[job].servers, self.jobs[job].connections))
+        self._open.subtract(dict.fromkeys(self.jobs[job].servers, child.jobs.pop(job)))
         state = self.states[job]
         state.ended, state.error = time.time(), self.failure if error is not None and self.failure else error
 
@@ -226,8 +226,8 @@ class Fleet:
         child.channel.close()
         self._children.remove(child)
         _, status = os.waitpid(child.pid, 0)
-        for job in sorted(child.jobs):
-            self._open.subtract(dict.fromkeys(self.jobs[job].servers, self.jobs[job].connections))
+        for job, lanes in sorted(child.jobs.items()):
+            self._open.subtract(dict.fromkeys(self.jobs[job].servers, lanes))
             state = self.states[job]
             state.deaths += 1
             if state.deaths < LIVES:
@@ -249,25 +249,29 @@ class Fleet:
             self._waiting.clear()
 
     def _hand_out(self) -> None:
-        """Give waiting jobs to the least busy workers while the caps allow it."""
+        """Give waiting jobs to the least busy workers while the caps allow it. While many wait, each has one lane: two
+        mailboxes side by side cost less than one mailbox on two lanes."""
         if self.paused:
             return
+        share = -(-self.caps.mailboxes // self.caps.workers)
         for _ in range(len(self._waiting)):
-            share = -(-self.caps.mailboxes // self.caps.workers)
+            running = sum(len(child.jobs) for child in self._children)
             ready = [child for child in self._children if len(child.jobs) < share]
-            if not ready or sum(len(child.jobs) for child in self._children) >= self.caps.mailboxes:
+            if not ready or running >= self.caps.mailboxes:
                 return
+            lanes_each = max(1, self.caps.mailboxes // (running + len(self._waiting)))
             job = self._waiting.popleft()
             wanted = self.jobs[job]
-            free = min((self.caps.per_server - self._open[server] for server in wanted.servers), default=1)
-            if free < wanted.connections and any(self._open[server] for server in wanted.servers):
+            lanes = min(wanted.lanes, lanes_each)
+            free = min((self.caps.per_server - self._open[server] for server in wanted.servers), default=lanes)
+            if free < lanes and any(self._open[server] for server in wanted.servers):
                 self._waiting.append(job)
                 continue
             child = min(ready, key=lambda one: len(one.jobs))
-            child.jobs.add(job)
-            self._open.update(dict.fromkeys(wanted.servers, wanted.connections))
+            child.jobs[job] = lanes
+            self._open.update(dict.fromkeys(wanted.servers, lanes))
             self.states[job].started = self.states[job].started or time.time()
-            self._tell(child, kind="job", job=job)
+            self._tell(child, kind="job", job=job, lanes=lanes)
 
     def _tell(self, child: _Child, **what: Any) -> None:
         try:

@@ -28,8 +28,8 @@ log = logging.getLogger("mailferry.worker")
 DRAIN_SECONDS = 15.0
 """How long a stop waits for chunks that are on their way, so that the next run need not look for them."""
 
-Task = Callable[["Worker", int], Awaitable[Counts]]
-"""What a worker does for one job: given itself and the job's number."""
+Task = Callable[["Worker", int, int], Awaitable[Counts]]
+"""What a worker does for one job: given itself, the job's number, and its lanes."""
 
 
 @dataclass(slots=True)
@@ -112,7 +112,7 @@ async def _listen(worker: Worker, reader: asyncio.StreamReader, task: Task) -> N
             elif kind == "run" and not worker.run_id.done():
                 worker.run_id.set_result(what["run"])
             elif kind == "job":
-                job = asyncio.ensure_future(_one(worker, what["job"], task))
+                job = asyncio.ensure_future(_one(worker, what["job"], what["lanes"], task))
                 running.add(job)
                 job.add_done_callback(running.discard)
             elif kind == "gate":
@@ -153,9 +153,9 @@ async def _drain(worker: Worker, running: set[asyncio.Task[None]]) -> None:
         await worker.writer.drain()
 
 
-async def _one(worker: Worker, job: int, task: Task) -> None:
+async def _one(worker: Worker, job: int, lanes: int, task: Task) -> None:
     try:
-        counts = await task(worker, job)
+        counts = await task(worker, job, lanes)
     except asyncio.CancelledError:
         worker.say(kind="done", job=job, counts=None, error={**_STOPPED})
         raise

@@ -62,9 +62,9 @@ def copy_fleet(
 ) -> Fleet:
     """The fleet that copies these mailboxes; `run()` it. UserError if a mailbox would be copied onto itself."""
 
-    async def copy_one(worker: Worker, number: int) -> Counts:
+    async def copy_one(worker: Worker, number: int, lanes: int) -> Counts:
         pair = pairs[number]
-        source, target = source_of(pair.source, limits.lanes), target_of(pair.target, limits.lanes)
+        source, target = source_of(pair.source, lanes), target_of(pair.target, lanes)
         keys = pair.source_key, pair.target.key
         async with opening(source, target) as first, leased(worker.engine.ledger, *keys, policy.lease_seconds) as lease:
             return await copy_mailbox(
@@ -92,7 +92,7 @@ def verify_fleet(
     """The fleet that compares these mailboxes with their sources; the scores are in the ledger afterwards."""
     policy = CopyPolicy()
 
-    async def verify_one(worker: Worker, number: int) -> Counts:
+    async def verify_one(worker: Worker, number: int, lanes: int) -> Counts:
         pair, progress = pairs[number], worker.progress(number)
         ledger = worker.engine.ledger
 
@@ -102,8 +102,8 @@ def verify_fleet(
         async with leased(ledger, pair.source_key, pair.target.key, policy.lease_seconds) as lease:
             done = await verify_mailbox(
                 ledger,
-                source_of(pair.source, limits.lanes),
-                target_of(pair.target, limits.lanes),
+                source_of(pair.source, lanes),
+                target_of(pair.target, lanes),
                 lease.mailbox_id,
                 content=content,
                 share=share,
