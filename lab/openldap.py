@@ -5,6 +5,7 @@ Invariant: nothing outside `root` is written, and no slapd of the system is touc
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import ldap
 
 from lab import process
 from mailferry.secret import Secret
-from mailferry.stack.openldap import run
+from mailferry.stack.openldap import render, run
 from mailferry.stack.openldap.settings import BindThrough, MailSchema, Readers, Role, Settings, Tls
 
 SUFFIX = "dc=acme,dc=example"
@@ -108,12 +109,13 @@ class OpenLdap:
         if self._process is not None:
             raise process.LabError("this slapd is running already")
         self.configure()
-        if self.settings.role is Role.PROVIDER and run.is_empty(self.settings):
-            run.load(self.settings, self.entries, self.owner)
+        if self.settings.role is Role.PROVIDER and run.place(self.settings.config_dir).is_empty:
+            self.load(itertools.chain([render.first_entries(self.settings)], self.entries))
         self.port = self.port or process.free_port()
         self._process = process.spawn(
             [run.program("slapd"), "-d", "0", "-h", f"{self.url} {self.ldapi}", "-F", str(self.settings.config_dir)],
             log=self.log_file,
+            env=run.ENVIRONMENT,
             cwd=self.root,
             user=self.owner,
         )
@@ -140,6 +142,10 @@ class OpenLdap:
         """Write the configuration, with some settings changed; a running slapd does not notice."""
         self.settings = replace(self.settings, **changes)  # type: ignore[arg-type]
         run.configure(self.settings, self.owner)
+
+    def load(self, entries: Iterable[bytes]) -> None:
+        """Add LDIF in bulk; slapd has to be stopped."""
+        run.load(self.settings.config_dir, entries, self.owner)
 
     def connect(self, dn: str | None = None, password: str = ADMIN_PASSWORD) -> ldap.ldapobject.LDAPObject:
         """A connection of python-ldap, bound as `dn`, the administrator by default; "" for nobody."""

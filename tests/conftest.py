@@ -16,6 +16,7 @@ from lab.courier import Courier
 from lab.cyrus import Cyrus
 from lab.dovecot import Dovecot
 from lab.openldap import OpenLdap
+from lab.organisation_ldif import organisation_snapshot
 from lab.postgres import Postgres
 from lab.samba import Samba
 
@@ -67,6 +68,13 @@ def postgres() -> Iterator[Postgres]:
 def samba() -> Iterator[Samba]:
     """Active Directory for acme.example, empty but for what tests add; each test takes an OU or accounts of its own."""
     with Samba() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def samba_acme() -> Iterator[Samba]:
+    """Active Directory that holds `lab.organisation.organisation(50)`; a test that changes it puts it back."""
+    with Samba(content=organisation_snapshot(50)) as server:
         yield server
 
 
