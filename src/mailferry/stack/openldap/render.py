@@ -42,7 +42,7 @@ def config(settings: Settings) -> bytes:
     """cn=config as LDIF, for `slapadd -n 0`. ConfigError when OpenLDAP's own schema files are missing."""
     parts = [_text(entry) for entry in (_global(settings), _modules(settings), _schema_root())]
     parts += _schemas(settings)
-    databases = [_frontend(), _config_database(settings), _main_database(settings)]
+    databases = [_frontend(settings), _config_database(settings), _main_database(settings)]
     parts += [_text(entry) for entry in (*databases, *_overlays(settings))]
     return b"".join(parts)
 
@@ -92,7 +92,7 @@ def _global(settings: Settings) -> Entry:
         "olcArgsFile": [str(settings.run_dir / "slapd.args")],
         "olcIdleTimeout": ["900"],
         "olcLocalSSF": ["128"],
-        "olcThreads": ["8"],
+        "olcThreads": ["16"],
         "olcToolThreads": ["2"],
         "olcIndexSubstrIfMinlen": ["1"],
     }
@@ -137,12 +137,13 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _frontend() -> Entry:
+def _frontend(settings: Settings) -> Entry:
     return "olcDatabase={-1}frontend,cn=config", {
         "objectClass": ["olcDatabaseConfig", "olcFrontendConfig"],
         "olcDatabase": ["{-1}frontend"],
         "olcAccess": ['to dn.base="" by * read', 'to dn.base="cn=subschema" by * read', "to * by * none"],
         "olcPasswordHash": ["{ARGON2}"],
+        "olcDefaultSearchBase": [settings.suffix],  # macOS asks without a base
     }
 
 
@@ -203,28 +204,35 @@ def _syncrepl(settings: Settings) -> str:
 
 
 def _overlays(settings: Settings) -> Iterator[Entry]:
-    """The overlays of the main database, the innermost first: slapd asks the last one first."""
-    address = ADDRESSES[settings.mail_schema]
-    overlays: list[tuple[str, dict[str, list[str]]]] = [
+    """The overlays of the main database, the innermost first: slapd asks the last one first. ppolicy is the outermost,
+    so that it counts wrong passwords wherever they are checked; bind-through lies before what holds its writes."""
+    through, provider = settings.bind_through, settings.role is Role.PROVIDER
+    overlays = [
         ("syncprov", {"objectClass": ["olcSyncProvConfig"], "olcSpCheckpoint": ["100 5"], "olcSpSessionlog": ["10000"]})
     ]
-    if settings.role is Role.PROVIDER:
-        unique = ("mail", address, "mailferrySourceId", "uid")
-        overlays.append(
-            (
-                "unique",
-                {"objectClass": ["olcUniqueConfig"], "olcUniqueURI": [f"ldap:///?{name}?sub" for name in unique]},
-            )
-        )
+    if provider:
+        unique = ("mail", ADDRESSES[settings.mail_schema], "mailferrySourceId", "uid")
+        uris = [f"ldap:///?{name}?sub" for name in unique]
+        overlays.append(("unique", {"objectClass": ["olcUniqueConfig"], "olcUniqueURI": uris}))
+    if through and provider:
+        overlays.append(("constraint", _capture_only(settings)))
+    if through:
+        overlays.append(("remoteauth", _remoteauth(through, capture=provider)))
     overlays.append(("ppolicy", {"objectClass": ["olcPPolicyConfig"], "olcPPolicyDefault": [policy_dn(settings)]}))
-    if settings.bind_through is not None:
-        overlays.append(("remoteauth", _remoteauth(settings.bind_through)))
     for number, (name, values) in enumerate(overlays):
         label = f"{{{number}}}{name}"
         yield f"olcOverlay={label},{_MAIN}", {**values, "olcOverlay": [label]}
 
 
-def _remoteauth(through: BindThrough) -> dict[str, list[str]]:
+def _capture_only(settings: Settings) -> dict[str, list[str]]:
+    """No password may be set here for people whose password is the source's (docs/decisions/0005-passwords.md)."""
+    theirs = "(&(mailferryBindName=*)(!(mailferryPasswordFrom=capture))(!(mailferryPasswordFrom=here)))"
+    rule = f'userPassword regex ^$ restrict="ldap:///{settings.suffix}??sub?{theirs}"'
+    return {"objectClass": ["olcConstraintConfig"], "olcConstraintAttribute": [rule]}
+
+
+def _remoteauth(through: BindThrough, *, capture: bool) -> dict[str, list[str]]:
+    """Only the provider captures: slapo-remoteauth would write into a replica's own copy."""
     tls = "starttls=no"
     if through.authority is not None:
         tls = f"starttls={'critical' if through.start_tls else 'no'} tls_cacert={through.authority} tls_reqcert=demand"
@@ -233,9 +241,9 @@ def _remoteauth(through: BindThrough) -> dict[str, list[str]]:
         "olcRemoteAuthDNAttribute": ["mailferryBindName"],
         "olcRemoteAuthDomainAttribute": ["mailferryBindDomain"],
         "olcRemoteAuthDefaultDomain": [through.default],
-        "olcRemoteAuthMapping": [f"{domain} {urls[0]}" for domain, urls in through.domains.items()],
-        "olcRemoteAuthRetryCount": ["1"],
-        "olcRemoteAuthStore": ["FALSE"],
+        "olcRemoteAuthMapping": [f'{domain} "{" ".join(urls)}"' for domain, urls in through.domains.items()],
+        "olcRemoteAuthRetryCount": ["0"],
+        "olcRemoteAuthStore": ["TRUE" if capture else "FALSE"],
         "olcRemoteAuthTLS": [tls],
     }
 

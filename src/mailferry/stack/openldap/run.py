@@ -1,25 +1,33 @@
-"""One OpenLDAP on this machine: makes its configuration and starts its life with entries, through slapadd.
+"""One OpenLDAP on this machine: makes its configuration, and gives it many entries at once, through slapadd.
 
-Does not start slapd (systemd does, or the lab). Invariant: a database is either what it was before, or complete: the
-load goes into a folder of its own, is flushed to the disk, and takes its place by one rename. A load that was killed
-leaves that folder, which the next load removes.
+Does not start or stop slapd (systemd does, or the lab). Invariant: a database is either what it was before, or
+complete: a load goes into a folder of its own, with what was there first, is flushed to the disk, and takes its place
+by one rename. A load that was killed leaves that folder, which the next load removes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from mailferry.errors import ConfigError, Permanent, SafetyStop
 from mailferry.stack.openldap import render
 from mailferry.stack.openldap.settings import Settings
+from mailferry.wire import ldif
+
+ENVIRONMENT = {"LDAPNETWORK_TIMEOUT": "3", "LDAPTIMEOUT": "3"}
+"""What slapd has to be started with: seconds that a log-in waits for the source's controllers (ldap.conf(5)). Without
+it a controller that does not answer holds a thread of slapd for minutes for each log-in."""
 
 Owner = tuple[int, int]
+_CHUNK = 1 << 16
 
 
 def configure(settings: Settings, owner: Owner | None = None) -> None:
@@ -36,47 +44,79 @@ def configure(settings: Settings, owner: Owner | None = None) -> None:
     fresh.rename(settings.config_dir)
 
 
-def is_empty(settings: Settings) -> bool:
-    """Whether no database has been begun in the data directory."""
-    return not (settings.data_dir / "data.mdb").exists()
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a slapd keeps what, read from its configuration. `number`: of the main database."""
+
+    config_dir: Path
+    data_dir: Path
+    pid_file: Path
+    database_file: Path
+    number: int
+    suffix: str
+    server_id: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no database has been begun."""
+        return not (self.data_dir / "data.mdb").exists()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its slapd is alive, by its pid file."""
+        try:
+            pid = int(self.pid_file.read_text())
+            return Path(f"/proc/{pid}/comm").read_text().strip() == "slapd"
+        except (FileNotFoundError, ValueError):
+            return False
 
 
-def load(settings: Settings, entries: Iterable[bytes], owner: Owner | None = None) -> None:
-    """Fill the database with the first entries and these (LDIF, parents first), with slapd stopped.
+def place(config_dir: Path) -> Place:
+    """Read a configuration directory (slapd.d). ConfigError: there is none, or it has not just one mdb database."""
+    root = config_dir / "cn=config.ldif"
+    databases = sorted((config_dir / "cn=config").glob("olcDatabase={*}mdb.ldif"))
+    if len(databases) != 1:
+        raise ConfigError(
+            f"{len(databases)} mdb databases are configured here, not one", about=str(config_dir), advice="see docs/"
+        )
+    main, top = _values(databases[0]), _values(root)
+    try:
+        return Place(
+            config_dir=config_dir,
+            data_dir=Path(main["olcdbdirectory"]),
+            pid_file=Path(top["olcpidfile"]),
+            database_file=databases[0],
+            number=int(main["olcdatabase"].partition("}")[0].lstrip("{")),
+            suffix=main["olcsuffix"],
+            server_id=int(top.get("olcserverid", "0").split()[0]),
+        )
+    except KeyError as error:
+        raise ConfigError(f"it does not say {error.args[0]}", about=str(config_dir)) from error
 
-    slapadd gives each entry its entryUUID and entryCSN, and the suffix the contextCSN that replicas ask for.
-    SafetyStop: slapd runs, or there is a database. Permanent: slapadd refused an entry. Whatever is raised, here or by
-    `entries`, nothing has changed.
+
+def load(config_dir: Path, entries: Iterable[bytes], owner: Owner | None = None) -> None:
+    """Add entries (LDIF, parents first) to what the database holds, with slapd stopped. `owner`: as of `configure`.
+
+    slapadd gives each new entry its entryUUID and entryCSN, and the suffix the contextCSN that replicas ask for.
+    SafetyStop: slapd runs. Permanent: slapadd refused an entry. Whatever is raised, here or by `entries`, nothing has
+    changed.
     """
-    if running(settings):
-        raise SafetyStop("slapd is running", about=str(settings.data_dir), advice="stop it, or load over LDAP")
-    if not is_empty(settings):
-        raise SafetyStop("there is a database already", about=str(settings.data_dir), advice="load over LDAP")
-    _make(settings.data_dir, owner)
-    loading = settings.data_dir / "loading"
+    here = place(config_dir)
+    if here.is_running:
+        raise SafetyStop("slapd is running", about=str(config_dir), advice="stop it, or load over LDAP")
+    loading = here.data_dir / "loading"
     shutil.rmtree(loading, ignore_errors=True)
+    _make(loading, owner)
     try:
         with tempfile.TemporaryDirectory(prefix="mailferry-slapadd-") as scratch:
-            aside = replace(settings, config_dir=Path(scratch) / "slapd.d", data_dir=loading)
-            if owner is not None:
-                os.chown(scratch, *owner)
-            configure(aside, owner)
-            arguments = ["-q", "-w", "-S", str(settings.server_id), "-b", settings.suffix, "-F", str(aside.config_dir)]
-            _slapadd(arguments, _all_entries(settings, entries), owner)
+            aside = _copied(here, Path(scratch), loading, owner)
+            arguments = ["-q", "-w", "-S", str(here.server_id), "-n", str(here.number), "-F", str(aside)]
+            _slapadd(arguments, _all(here, entries, owner), owner)
         _flush(loading / "data.mdb")
-        (loading / "data.mdb").rename(settings.data_dir / "data.mdb")
-        _flush(settings.data_dir)
+        (loading / "data.mdb").rename(here.data_dir / "data.mdb")
+        _flush(here.data_dir)
     finally:
         shutil.rmtree(loading, ignore_errors=True)
-
-
-def running(settings: Settings) -> bool:
-    """Whether the slapd of these settings is alive, by its pid file."""
-    try:
-        pid = int((settings.run_dir / "slapd.pid").read_text())
-        return Path(f"/proc/{pid}/comm").read_text().strip() == "slapd"
-    except (FileNotFoundError, ValueError):
-        return False
 
 
 def program(name: str) -> str:
@@ -87,42 +127,87 @@ def program(name: str) -> str:
     return found
 
 
-def _all_entries(settings: Settings, entries: Iterable[bytes]) -> Iterable[bytes]:
-    yield render.first_entries(settings)
+def _values(path: Path) -> dict[str, str]:
+    """The attributes of an entry's file below slapd.d, names in lower case, one value each."""
+    try:
+        records = list(ldif.parse([path.read_bytes()]))
+    except OSError as error:
+        raise ConfigError(f"no configuration of slapd: {error.strerror}", about=str(path)) from error
+    return {
+        value.name.lower(): value.data.decode()
+        for record in records
+        if isinstance(record, ldif.Record)
+        for value in record.values
+    }
+
+
+def _copied(here: Place, scratch: Path, data_dir: Path, owner: Owner | None) -> Path:
+    """A copy of the configuration whose database is in `data_dir`."""
+    aside = scratch / "slapd.d"
+    shutil.copytree(here.config_dir, aside)
+    database = aside / "cn=config" / here.database_file.name
+    database.chmod(0o600)
+    lines = database.read_bytes().splitlines(keepends=True)
+    name = b"olcDbDirectory:"
+    kept = [line for line in lines if not line.startswith((name, b"# CRC32"))]
+    database.write_bytes(b"".join([*kept, name + b" " + os.fsencode(data_dir) + b"\n"]))
+    if owner is not None:
+        for path in (scratch, *scratch.rglob("*")):
+            os.chown(path, *owner)
+    return aside
+
+
+def _all(here: Place, entries: Iterable[bytes], owner: Owner | None) -> Iterator[bytes]:
+    """What the database holds, operational attributes included, and then the new entries."""
+    if not here.is_empty:
+        command = [program("slapcat"), "-n", str(here.number), "-F", str(here.config_dir)]
+        with _started(command, owner, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            while part := process.stdout.read(_CHUNK):
+                yield part
+        if process.returncode:
+            raise Permanent(f"slapcat ended with {process.returncode}", about=str(here.data_dir))
     yield from entries
 
 
-def _slapadd(arguments: list[str], ldif: Iterable[bytes], owner: Owner | None) -> None:
+def _slapadd(arguments: list[str], parts: Iterable[bytes], owner: Owner | None) -> None:
     """Run slapadd with LDIF on its standard input. Permanent with its words when it fails; it is killed, and has ended
-    when this returns, if `ldif` raises."""
-    uid, gid = owner if owner is not None and os.geteuid() == 0 else (None, None)
+    when this returns, if `parts` raises."""
     with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(
-            [program("slapadd"), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=said,
-            stderr=said,
-            user=uid,
-            group=gid,
-            extra_groups=None if gid is None else [],
-        )
+        process = _started([program("slapadd"), *arguments], owner, stdin=subprocess.PIPE, stdout=said, stderr=said)
         assert process.stdin is not None
         try:
-            try:
-                for part in ldif:
-                    process.stdin.write(part)
-                process.stdin.close()
-            except BrokenPipeError:
-                pass  # it ended early, and says why
-            code = process.wait()
+            for part in parts:
+                process.stdin.write(part)
+        except BrokenPipeError:
+            pass  # it ended early, and says why
+        except BaseException:
+            process.kill()
+            raise
         finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            code = process.wait()
         if code:
             said.seek(0)
             words = said.read().decode(errors="replace").strip()
             raise Permanent(f"slapadd ended with {code}: {words[-1000:]}", about=" ".join(arguments))
+
+
+def _started(
+    command: list[str],
+    owner: Owner | None,
+    *,
+    stdin: int | None = None,
+    stdout: int | IO[bytes] | None = None,
+    stderr: int | IO[bytes] | None = None,
+) -> subprocess.Popen[bytes]:
+    """A program run as slapd's own user, so that every file it makes is slapd's."""
+    uid, gid = owner if owner is not None and os.geteuid() == 0 else (None, None)
+    groups: list[int] | None = None if gid is None else []
+    return subprocess.Popen(
+        command, stdin=stdin, stdout=stdout, stderr=stderr, user=uid, group=gid, extra_groups=groups
+    )
 
 
 def _make(folder: Path, owner: Owner | None) -> None:
