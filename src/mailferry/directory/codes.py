@@ -31,6 +31,14 @@ CODES: Mapping[str, tuple[Severity, str]] = {
     "card-broken": (_E, "vCard that cannot be read"),
     "card-line": (_W, "vCard line that cannot be read"),
     "id-unsteady": (_N, "No steady identity in the file"),
+    # reading a server
+    "system-mailbox": (_N, "Mailbox of Exchange's own"),
+    "primary-twice": (_W, "Two primary addresses"),
+    "primary-differs": (_W, "Address that is not the primary one"),
+    "external-address-kind": (_W, "External address that is not SMTP"),
+    "dynamic-group-unresolved": (_W, "Dynamic group without members"),
+    "moderated": (_W, "Group with a moderator"),
+    "referral-not-followed": (_W, "Part of the directory on another server"),
     # names and texts
     "encoding-broken": (_W, "UTF-8 read as another encoding"),
     "encoding-suspected": (_N, "Perhaps another encoding"),

@@ -28,12 +28,15 @@ except ImportError as error:
     ) from error
 
 T = TypeVar("T")
-PAGE = 500
+PAGE = 1000
 
 
 class Bind(Enum):
     """How to log in: not at all, DN and password, a Kerberos ticket (SASL GSSAPI), or what the connection itself proves
-    (SASL EXTERNAL: client certificate, or the uid on an ldapi socket)."""
+    (SASL EXTERNAL: client certificate, or the uid on an ldapi socket).
+
+    Kerberos encrypts the connection by itself, so it goes over `ldap://`, without StartTLS.
+    """
 
     ANONYMOUS = "anonymous"
     SIMPLE = "simple"
@@ -117,25 +120,27 @@ class Connection:
         if server.bind is Bind.SIMPLE and not (server.user and server.secret and server.secret.reveal()):
             # RFC 4513 §5.1.2: a server takes a name without password for an anonymous log-in that succeeds
             raise ConfigError("a log-in by password needs a user and a password that is not empty", about=server.url)
+        scheme, host, port = ldap_link.parse_url(server.url)
+        kerberos = server.bind is Bind.KERBEROS
+        if kerberos and scheme == "ldaps":  # and python-ldap holds the GIL while it logs in, which stops our TLS thread
+            advice = "use ldap://: the Kerberos log-in encrypts the connection"
+            raise ConfigError("Kerberos over TLS is not supported", about=server.url, advice=advice)
         link = ldap_link.connect(
             server.url,
-            plain=server.plain,
+            plain=server.plain or kerberos,
             verify=server.verify,
             ca_file=server.ca_file,
             client_certificate=server.client_certificate,
             timeout=server.timeout,
         )
-        scheme, host, port = ldap_link.parse_url(server.url)
         name = "ldap://localhost" if scheme == "ldapi" else f"ldap://{f'[{host}]' if ':' in host else host}:{port}"
         self._handle: Any = ldap.initialize(name, fileno=link.detach())
         options = [
             (ldap.OPT_REFERRALS, 0),
-            (ldap.OPT_TIMEOUT, server.timeout),
-            (ldap.OPT_NETWORK_TIMEOUT, server.timeout),
+            (ldap.OPT_TIMEOUT, min(server.timeout, 10.0)),  # only for what has no limit of its own: SASL
             (ldap.OPT_X_SASL_NOCANON, 1),  # a ticket for the name that was given, not for what DNS makes of it
+            (ldap.OPT_X_SASL_SSF_MIN, 56 if kerberos and scheme == "ldap" and not server.plain else 0),
         ]
-        if scheme == "ldaps" or not server.plain:
-            options.append((ldap.OPT_X_SASL_SSF_MAX, 0))  # Active Directory allows no second wrapping inside TLS
         for option, value in options:
             self._handle.set_option(option, value)
         try:

@@ -116,7 +116,9 @@ def explain(code: int, description: str, info: str, *, about: str, referrals: st
             advice="give the URL of the server that holds the entries itself",
         )
     message, advice = _REFUSALS.get(code, (description or f"LDAP result {code}", ""))
-    if code == Result.OPERATIONS_ERROR and "successful bind" in words:  # how Active Directory tells an anonymous client
+    if code == Result.OPERATIONS_ERROR and (
+        "successful bind" in words or "without authentication" in words
+    ):  # how Active Directory tells an anonymous client
         return AuthError(
             "the server gives nothing without a log-in", about=about, advice="configure the bind account and its secret"
         )
