@@ -8,12 +8,13 @@ Invariant: no password crosses an unprotected connection unless `Server.plain` s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Any, NamedTuple, TypeVar
 
 from mailferry.errors import ConfigError, MailferryError
 from mailferry.net import ldap_errors, ldap_link
+from mailferry.net.ldap_entry import Entry as Entry
 from mailferry.net.ldap_errors import Refused, Result
 from mailferry.secret import Secret
 
@@ -85,29 +86,6 @@ class Control(NamedTuple):
     oid: str
     value: bytes | None = None
     critical: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry. `attrs`: names in lower case (options included: `member;range=0-1499`), values as sent."""
-
-    dn: str
-    attrs: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
-
-    def get(self, name: str) -> tuple[bytes, ...]:
-        return self.attrs.get(name.lower(), ())
-
-    def first(self, name: str) -> bytes | None:
-        values = self.attrs.get(name.lower())
-        return values[0] if values else None
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        """Values as text; bytes that are no UTF-8 become U+FFFD, which cleaning finds."""
-        return tuple([value.decode("utf-8", "replace") for value in self.attrs.get(name.lower(), ())])
-
-    def text(self, name: str) -> str | None:
-        values = self.attrs.get(name.lower())
-        return values[0].decode("utf-8", "replace") if values else None
 
 
 class Connection:

@@ -5,8 +5,9 @@ Reading changes nothing at the source (law 1), and blocks: callers with an event
 
 Invariants of every reader. Every entry that is in scope comes out as one Recipient, or is named by a Finding that says
 why not; nothing is left out silently. Ids are unique within one reading. References are ids of this reader, or
-`smtp:ADDRESS` for who is not among what it reads; what leads to neither stays as the source wrote it (a DN, a name), and cleaning tells of it. An error
-that ends the iteration means that what came before is not the whole: never take it for one.
+`smtp:ADDRESS` for who is not among what it reads; what leads to neither stays as the source wrote it (a DN, a name),
+and cleaning tells of it. An error that ends the iteration means that what came before is not the whole: never take it
+for one.
 """
 
 from __future__ import annotations

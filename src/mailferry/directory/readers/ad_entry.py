@@ -13,15 +13,15 @@ from types import MappingProxyType
 
 from mailferry.directory.codes import finding
 from mailferry.model.recipient import Finding, Forwarding, Recipient, RecipientKind
-from mailferry.net.ldap import Entry
+from mailferry.net.ldap_entry import Entry
 
 DETAILS: Mapping[str, tuple[str, ...]] = {  # inetOrgPerson's name: AD's, all values together
     "givenName": ("givenName",),
     "sn": ("sn",),
     "initials": ("initials",),
     "title": ("title",),
-    "departmentNumber": ("department",),
-    "ou": ("division",),
+    "ou": ("department", "division"),
+    "departmentNumber": ("departmentNumber",),
     "o": ("company",),
     "telephoneNumber": ("telephoneNumber", "otherTelephone"),
     "mobile": ("mobile", "otherMobile"),
