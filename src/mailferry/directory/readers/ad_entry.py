@@ -20,8 +20,8 @@ DETAILS: Mapping[str, tuple[str, ...]] = {  # inetOrgPerson's name: AD's, all va
     "sn": ("sn",),
     "initials": ("initials",),
     "title": ("title",),
-    "ou": ("department", "division"),
-    "departmentNumber": ("departmentNumber",),
+    "departmentNumber": ("department", "departmentNumber"),
+    "ou": ("division",),
     "o": ("company",),
     "telephoneNumber": ("telephoneNumber", "otherTelephone"),
     "mobile": ("mobile", "otherMobile"),
@@ -150,12 +150,15 @@ def identity(entry: Entry) -> str | None:
     return f"ad:{uuid.UUID(bytes_le=value)}" if value is not None and len(value) == 16 else None
 
 
-def to_recipient(entry: Entry, where: str, around: Around) -> tuple[Recipient | None, list[Finding]]:
+def to_recipient(
+    entry: Entry, where: str, around: Around, key: str | None = None
+) -> tuple[Recipient | None, list[Finding]]:
     """The Recipient, or none for what is Exchange's own or has no identity (a Finding says so); and what is wrong.
 
-    `entry` has all its values (ranges put together, see `ad.whole`). `where`: its plain DN.
+    `entry` has all its values (ranges put together, see `ad.whole`). `where`: its plain DN, or the file and line it
+    was read from. `key`: its id, where a file was exported without objectGUID.
     """
-    key = identity(entry)
+    key = identity(entry) or key
     making = _Making(entry, key or "", where, around)
     if key is None:
         making.find("value-unreadable", "the entry has no readable objectGUID; it is left out")
