@@ -19,12 +19,17 @@ def page() -> str:
     for name in COMMANDS:
         command = cli.get_command(context, name)
         assert command is not None
-        usage = command.collect_usage_pieces(click.Context(command, info_name=name))
-        lines += [f"## mailferry {name}", "", f"`mailferry {' '.join([name, *usage])}`", ""]
-        lines += [_prose(command.help or ""), ""]
-        rows = [_row(option) for option in command.params if isinstance(option, click.Option)]
-        lines += ["| option | meaning |", "|---|---|", *rows, ""]
+        lines += _section(name, command)
+        if isinstance(command, click.Group):
+            lines += [line for verb, one in command.commands.items() for line in _section(f"{name} {verb}", one)]
     return "\n".join(lines)
+
+
+def _section(name: str, command: click.Command) -> list[str]:
+    usage = command.collect_usage_pieces(click.Context(command, info_name=name))
+    lines = [f"## mailferry {name}", "", f"`mailferry {' '.join([name, *usage])}`", "", _prose(command.help or ""), ""]
+    rows = [_row(option) for option in command.params if isinstance(option, click.Option)]
+    return [*lines, "| option | meaning |", "|---|---|", *rows, ""] if rows else lines
 
 
 def _prose(text: str) -> str:

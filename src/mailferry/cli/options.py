@@ -49,13 +49,14 @@ def ledger(command: F) -> F:
     return click.option(
         "--ledger",
         envvar="MAILFERRY_LEDGER",
-        default=_default_ledger,
+        default=default_ledger,
         metavar="PLACE",
         help="The ledger: a file, or postgresql://… (default: ~/.local/state/mailferry/ledger.db).",
     )(command)
 
 
-def _default_ledger() -> str:
+def default_ledger() -> str:
+    """Where the ledger lies if nobody says; its directory is made."""
     from mailferry.ops.copying import default_ledger
 
     path = default_ledger()

@@ -13,10 +13,11 @@ those into a DN that is still taken after those that free it, cycles by way of a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from mailferry.config.settings import Brake
+from mailferry.directory import passwords
 from mailferry.directory.entries import DN_ATTRIBUTES, MANAGED, OUR_CLASSES, Attributes, Entry
 from mailferry.directory.mapping import dn_key
 from mailferry.errors import SafetyStop
@@ -36,7 +37,7 @@ class Operation(Enum):
 @dataclass(frozen=True, slots=True)
 class Change:
     """One change of one entry. `before`, `after`: of an addition or deletion all attributes, of a modification those
-    that differ (empty: not there). `new_dn`: of a rename."""
+    that differ (empty: not there). `new_dn`: of a rename. `forget`: a password kept for the source's goes with it."""
 
     operation: Operation
     source_id: str
@@ -44,6 +45,7 @@ class Change:
     before: Attributes
     after: Attributes
     new_dn: str | None = None
+    forget: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,73 +70,80 @@ class Diff:
 
 def compare(
     wanted: Mapping[str, Entry],
-    present: Mapping[str, Entry],
+    present: Iterable[tuple[str, Entry]],
     *,
     foreign: Collection[str] = (),
     owned: Collection[str] = (),
     keep: Collection[str] = (),
     partial: bool = False,
 ) -> Diff:
-    """The changes that make `present` (the entries of ours, by source id) what is `wanted`.
+    """The changes that make `present` (the entries of ours, with their source ids) what is `wanted`.
 
-    `foreign`: folded DNs of entries that are not ours. `owned`: attributes that the target side owns. `keep`: ids that
-    are not wanted but stay as they are, because the source has them and something is wrong with them. `partial`: only
-    some entries were looked at, so an empty `wanted` means nothing.
+    `present` may be a stream, and `wanted` made on demand: each of its entries is asked for once, and only what differs
+    is held. `foreign`: folded DNs of entries that are not ours, complete once `present` is through. `owned`: attributes
+    that the target side owns. `keep`: ids that are not wanted but stay as they are, because the source has them and
+    something is wrong with them. `partial`: only some entries are looked at, so an empty `wanted` means nothing.
     SafetyStop if everything would be deleted.
     """
-    if present and not wanted and not partial and set(present) - set(keep):
+    fixed = frozenset(name.lower() for name in owned) | {"userpassword"}
+    managed = tuple(name for name in MANAGED if name.lower() not in fixed)
+    seen, deleted, modified = set(), [], []
+    renamed: dict[str, tuple[str, str]] = {}
+    for source_id, old in present:
+        seen.add(source_id)
+        if source_id in keep:
+            continue
+        if source_id not in wanted:
+            deleted.append(Change(Operation.DELETE, source_id, old.dn, old.attributes, {}))
+            continue
+        new = wanted[source_id]
+        if old.dn != new.dn and dn_key(old.dn) != dn_key(new.dn):
+            renamed[source_id] = (old.dn, new.dn)
+        change = _modification(source_id, old, new, managed)
+        if change is not None:
+            modified.append(change)
+    if deleted and not wanted and not partial:
         raise SafetyStop(
-            f"the source gives nobody, while the target holds {len(present)} entries of ours; nothing is deleted",
+            f"the source gives nobody, while the target holds {len(seen)} entries of ours; nothing is deleted",
             about="the source",
             advice="look at its base, filter and the rights of the bind account",
         )
-    fixed = frozenset(name.lower() for name in owned) | {"userpassword"}
-    managed = tuple(name for name in MANAGED if name.lower() not in fixed)
-    coming, blocked = {}, []
-    for source_id, entry in wanted.items():
+    added = []
+    blocked = [(source_id, new) for source_id, (_, new) in renamed.items() if dn_key(new) in foreign]
+    for source_id in wanted:
+        if source_id in seen or source_id in keep:
+            continue
+        entry = wanted[source_id]
         if dn_key(entry.dn) in foreign:
             blocked.append((source_id, entry.dn))
         else:
-            coming[source_id] = entry
-    kept = set(keep) | {source_id for source_id, _ in blocked}
-    deleted = [
-        Change(Operation.DELETE, source_id, entry.dn, entry.attributes, {})
-        for source_id, entry in present.items()
-        if source_id not in coming and source_id not in kept
-    ]
-    added = [
-        Change(Operation.ADD, source_id, entry.dn, {}, entry.attributes)
-        for source_id, entry in coming.items()
-        if source_id not in present
-    ]
-    renamed, modified = {}, []
-    for source_id, entry in coming.items():
-        old = present.get(source_id)
-        if old is None:
-            continue
-        if old.dn != entry.dn and dn_key(old.dn) != dn_key(entry.dn):
-            renamed[source_id] = (old, entry)
-        change = _modification(source_id, old, entry, managed)
-        if change is not None:
-            modified.append(change)
-    released, modified = _release(modified, added, present)
+            added.append(Change(Operation.ADD, source_id, entry.dn, {}, entry.attributes))
+    stay = {source_id for source_id, _ in blocked}
+    modified = [change for change in modified if change.source_id not in stay]
+    moved = {source_id: dns for source_id, dns in renamed.items() if source_id not in stay}
+    released, modified = _release(modified, added, moved)
     added.sort(key=_groups_last)
     modified.sort(key=_groups_last)
-    moves = _ordered_renames(renamed)
-    changes = (*released, *deleted, *moves, *added, *modified)
-    return Diff(changes, len(wanted), len(present), tuple(blocked))
+    changes = (*released, *deleted, *_ordered_renames(moved), *added, *modified)
+    return Diff(changes, len(wanted), len(seen), tuple(blocked))
 
 
-def brake(diff: Diff, limits: Brake, allowed: int | None = None) -> None:
-    """SafetyStop if more entries would be changed or deleted than the limits allow. `allowed`: explicit override."""
-    limit = max(limits.entries, int(diff.present * limits.percent / 100)) if allowed is None else allowed
-    if diff.disturbed <= limit:
+def brake(diff: Diff, limits: Brake, allowed: int | None = None, *, total: int = 0, before: int = 0) -> None:
+    """SafetyStop if more entries would be changed or deleted than the limits allow. `allowed`: explicit override.
+
+    Where `diff` is of some entries only, `total` says how many there are, and `before` how many of them were changed
+    or deleted a short while ago."""
+    present, disturbed = max(total, diff.present), diff.disturbed + before
+    limit = max(limits.entries, int(present * limits.percent / 100)) if allowed is None else allowed
+    if not diff.disturbed or disturbed <= limit:
         return
     parts = ", ".join(f"{diff.count(one)} {one.value}" for one in Operation)
+    lately = f", and {before} were lately" if before else ""
     raise SafetyStop(
-        f"{diff.disturbed} of {diff.present} entries would be changed or deleted ({parts}); the brake stops at {limit}",
+        f"{diff.disturbed} of {present} entries would be changed or deleted{lately} ({parts}); "
+        f"the brake stops at {limit}",
         about="the target",
-        advice=f"look at `mailferry directory diff`; if it is right, run with --allow-changes {diff.disturbed}",
+        advice=f"look at `mailferry directory diff`; if it is right: `directory sync --allow-changes {disturbed}`",
     )
 
 
@@ -157,7 +166,8 @@ def _modification(source_id: str, old: Entry, new: Entry, managed: Iterable[str]
         before[name], after[name] = have, want
     if not before:
         return None
-    return Change(Operation.MODIFY, source_id, new.dn, before, after)
+    forget = bool(passwords.forget(was, {**was, **after}))
+    return Change(Operation.MODIFY, source_id, new.dn, before, after, forget=forget)
 
 
 def same_values(name: str, have: tuple[bytes, ...], want: tuple[bytes, ...]) -> bool:
@@ -168,7 +178,7 @@ def same_values(name: str, have: tuple[bytes, ...], want: tuple[bytes, ...]) -> 
 
 
 def _release(
-    modified: list[Change], added: list[Change], present: Mapping[str, Entry]
+    modified: list[Change], added: list[Change], renamed: Mapping[str, tuple[str, str]]
 ) -> tuple[list[Change], list[Change]]:
     """First steps that take contested addresses away from those who lose them, and the modifications after these."""
     holders: dict[bytes, str] = {}
@@ -189,7 +199,7 @@ def _release(
         if not given_up:
             rest.append(change)
             continue
-        old_dn = present[change.source_id].dn
+        old_dn = renamed.get(change.source_id, (change.dn, ""))[0]
         before, between = {}, {}
         for name in UNIQUE:
             have = change.before.get(name, ())
@@ -198,7 +208,7 @@ def _release(
                 before[name] = have
                 between[name] = left or (_stand_in(change.source_id) if name == "mail" else ())
         first.append(Change(Operation.MODIFY, change.source_id, old_dn, before, between))
-        rest.append(Change(Operation.MODIFY, change.source_id, change.dn, {**change.before, **between}, change.after))
+        rest.append(replace(change, before={**change.before, **between}))
     return first, rest
 
 
@@ -207,25 +217,23 @@ def _stand_in(source_id: str) -> tuple[bytes, ...]:
     return (f"{source_id.replace(':', '-')}@moving.invalid".encode(),)
 
 
-def _ordered_renames(renamed: Mapping[str, tuple[Entry, Entry]]) -> Iterator[Change]:
-    """Renames such that each new DN is free when its turn comes."""
-    taken = {dn_key(old.dn): source_id for source_id, (old, _) in renamed.items()}
+def _ordered_renames(renamed: Mapping[str, tuple[str, str]]) -> Iterator[Change]:
+    """Renames (source id → old and new DN) such that each new DN is free when its turn comes."""
+    taken = {dn_key(old): source_id for source_id, (old, _) in renamed.items()}
     waiting = dict(renamed)
     while waiting:
-        ready = [
-            source_id for source_id, (_, new) in waiting.items() if taken.get(dn_key(new.dn), source_id) == source_id
-        ]
+        ready = [one for one, (_, new) in waiting.items() if taken.get(dn_key(new), one) == one]
         if not ready:  # a cycle: one of them steps aside
             source_id, (old, new) = next(iter(waiting.items()))
-            aside = _aside(old.dn, source_id)
-            yield Change(Operation.RENAME, source_id, old.dn, {}, {}, aside)
-            del taken[dn_key(old.dn)]
-            waiting[source_id] = (Entry(aside, old.attributes), new)
+            aside = _aside(old, source_id)
+            yield Change(Operation.RENAME, source_id, old, {}, {}, aside)
+            del taken[dn_key(old)]
+            waiting[source_id] = (aside, new)
             continue
         for source_id in ready:
             old, new = waiting.pop(source_id)
-            taken.pop(dn_key(old.dn), None)
-            yield Change(Operation.RENAME, source_id, old.dn, {}, {}, new.dn)
+            taken.pop(dn_key(old), None)
+            yield Change(Operation.RENAME, source_id, old, {}, {}, new)
 
 
 def _aside(dn: str, source_id: str) -> str:

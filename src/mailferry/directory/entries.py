@@ -149,6 +149,8 @@ def make_entry(placed: Placed, around: Around) -> tuple[Entry, list[Finding]]:
     else:
         _members(making)
     making.refer("mailferryAcceptFrom", "mailferryAcceptFromAddress", one.accept_from)
+    if one.accept_from and not making.values.keys() & {"mailferryAcceptFrom", "mailferryAcceptFromAddress"}:
+        making.values["mailferryAcceptFrom"] = (around.nobody.encode(),)  # a restriction never becomes none
     making.refer("mailferryRejectFrom", "mailferryRejectFromAddress", one.reject_from)
     making.refer("mailferrySendOnBehalf", None, one.send_on_behalf)
     making.refer("mailferryFullAccess", None, one.full_access)

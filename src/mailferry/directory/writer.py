@@ -33,14 +33,6 @@ _MANY = 200
 _STALE = (Result.NO_SUCH_ATTRIBUTE, Result.VALUE_EXISTS)
 
 
-@dataclass(frozen=True, slots=True)
-class Present:
-    """What the target holds: entries of ours by source id, and the folded DNs of all others."""
-
-    entries: Mapping[str, Entry]
-    foreign: frozenset[str]
-
-
 @dataclass(slots=True)
 class Written:
     """What became of changes. `failed`: (DN, why)."""
@@ -49,37 +41,39 @@ class Written:
     failed: list[tuple[str, str]] = field(default_factory=list)
 
 
-def read_present(connection: ldap.Connection, suffix: str) -> Present:
-    """Everything below the suffix. IntegrityError if two entries claim to be the same recipient."""
-    entries: dict[str, Entry] = {}
-    foreign = set()
+def read_present(connection: ldap.Connection, suffix: str, foreign: set[str]) -> Iterator[tuple[str, Entry]]:
+    """The entries of ours below the suffix, with their source ids; the folded DNs of all others go into `foreign`.
+
+    IntegrityError if two entries claim to be the same recipient."""
+    seen: dict[str, str] = {}
     for found in connection.search(suffix, attributes=MANAGED):
         source_id = found.text("mailferrySourceId")
         if source_id is None:
             foreign.add(dn_key(found.dn))
         else:
-            _put(entries, source_id, _entry(found))
-    return Present(entries, frozenset(foreign))
+            _once(seen, source_id, found.dn)
+            yield source_id, _entry(found)
 
 
-def read_some(connection: ldap.Connection, suffix: str, source_ids: Sequence[str]) -> dict[str, Entry]:
+def read_some(connection: ldap.Connection, suffix: str, source_ids: Sequence[str]) -> Iterator[tuple[str, Entry]]:
     """The entries of these recipients, as far as there are any."""
-    entries: dict[str, Entry] = {}
+    seen: dict[str, str] = {}
     for at in range(0, len(source_ids), 50):
         parts = "".join(f"(mailferrySourceId={_escaped(one)})" for one in source_ids[at : at + 50])
         for found in connection.search(suffix, f"(|{parts})", MANAGED):
-            _put(entries, found.text("mailferrySourceId") or "", _entry(found))
-    return entries
+            source_id = found.text("mailferrySourceId") or ""
+            _once(seen, source_id, found.dn)
+            yield source_id, _entry(found)
 
 
-def _put(entries: dict[str, Entry], source_id: str, entry: Entry) -> None:
-    if source_id in entries:
+def _once(seen: dict[str, str], source_id: str, dn: str) -> None:
+    other = seen.setdefault(source_id, dn)
+    if other != dn:
         raise IntegrityError(
-            f"it has the same mailferrySourceId as {entries[source_id].dn}",
-            about=entry.dn,
+            f"it has the same mailferrySourceId as {other}",
+            about=dn,
             advice="one of both was copied by hand: remove its mailferrySourceId, or the entry",
         )
-    entries[source_id] = entry
 
 
 def _entry(found: ldap.Entry) -> Entry:
@@ -171,7 +165,7 @@ def _steps(change: Change, whole: bool) -> Iterator[ldap.Change]:
             yield ldap.Change("delete", name, fewer)
         if more:
             yield ldap.Change("add", name, more)
-    if change.before.get("mailferryPasswordChanged"):  # what was captured of it is void
+    if change.forget:
         yield ldap.Change("replace", "userPassword")
 
 

@@ -1,0 +1,369 @@
+"""`mailferry directory`: people from the source directory into the open one, and what belongs to it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from mailferry.cli import options
+
+if TYPE_CHECKING:
+    from mailferry.directory.clean import Cleaned
+    from mailferry.directory.diff import Change
+    from mailferry.directory.sync import Progress, Stepped
+    from mailferry.ops.directory import Place
+
+F = TypeVar("F", bound=Callable[..., Any])
+PLACES = (Path("mailferry.toml"), Path("/etc/mailferry/mailferry.toml"))
+_SHOWN = 20
+_PLAIN_SECONDS = 5.0
+
+
+def config(command: F) -> F:
+    """The options that every verb has: the settings, and a ledger other than theirs."""
+    command = click.option(
+        "--ledger",
+        envvar="MAILFERRY_LEDGER",
+        metavar="PLACE",
+        help="The ledger: a file, or postgresql://… (default: what the settings say).",
+    )(command)
+    return click.option(
+        "--config",
+        "config",
+        envvar="MAILFERRY_CONFIG",
+        type=click.Path(path_type=Path),
+        metavar="FILE.toml",
+        help="The settings (default: mailferry.toml here, or /etc/mailferry/mailferry.toml).",
+    )(command)
+
+
+@click.group("directory")
+def directory_command() -> None:
+    """Bring people, groups and contacts into the open directory, and keep them in step."""
+
+
+@directory_command.command("diff")
+@config
+@options.as_json
+def diff_command(config: Path | None, ledger: str | None, as_json: bool) -> int:
+    """Print what `sync` would change in the target. Changes nothing. Exit code 1: there are changes, or somebody
+    is left out for an error."""
+    from mailferry.directory.diff import shown
+    from mailferry.ops import directory
+
+    with _opened(config, ledger) as place, _progress() as progress:
+        _, step = directory.diff(place, progress)
+    if as_json:
+        _print_json(_step_json(step, "diff", None))
+    else:
+        for line in shown(step.diff):
+            click.echo(line)
+        _show(step, None)
+    return 1 if step.diff.changes or _wrong(step) else 0
+
+
+@directory_command.command("sync")
+@config
+@options.as_json
+@click.option("--follow", is_flag=True, help="Go on: bring every change of the source within seconds.")
+@click.option("--dry-run", is_flag=True, help="The same as `diff`.")
+@click.option(
+    "--allow-changes",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Let this run change or delete up to N entries, past the brake (with --follow: its first comparison).",
+)
+@click.pass_context
+def sync_command(
+    context: click.Context,
+    config: Path | None,
+    ledger: str | None,
+    as_json: bool,
+    follow: bool,
+    dry_run: bool,
+    allow_changes: int | None,
+) -> int:
+    """Make the target what the source says, past the brake. What was interrupted continues. Exit code 1: some entries
+    could not be written, or somebody is left out for an error."""
+    from mailferry.ops import directory
+
+    if dry_run:
+        return int(context.invoke(diff_command, config=config, ledger=ledger, as_json=as_json))
+    with _opened(config, ledger) as place, _progress(quiet=follow) as progress:
+        if follow:
+            directory.follow(place, _argv(), progress, _teller(as_json), allowed=allow_changes)
+            return 0
+        run_id, _, step = directory.sync(place, _argv(), progress, allowed=allow_changes)
+    if as_json:
+        _print_json(_step_json(step, "sync", run_id))
+    else:
+        _show(step, run_id)
+    return 1 if _wrong(step) else 0
+
+
+@directory_command.command("undo")
+@click.argument("run", type=int)
+@config
+@options.as_json
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+def undo_command(run: int, config: Path | None, ledger: str | None, as_json: bool, dry_run: bool) -> int:
+    """Take back what RUN changed in the target, the newest change first, from the audit log. What somebody has changed
+    since stays as it is. Exit code 1: some of it stays. Remove the cause before the next sync, which would do it
+    again."""
+    from mailferry.ops import directory
+
+    with _opened(config, ledger) as place, _progress() as progress:
+        undone, changes = directory.take_back(place, _argv(), run, progress, dry_run=dry_run)
+    stays = [*undone.kept, *undone.written.failed]
+    if as_json:
+        kept = [{"dn": dn, "why": why} for dn, why in stays]
+        done = {"undone": undone.written.done, "nothing_to_undo": undone.nothing, "kept": kept}
+        _print_json({"schema": 1, "of_run": run, "dry_run": dry_run, **done, "changes": list(map(_change, changes))})
+    else:
+        for change in changes if dry_run else ():
+            click.echo(f"{change.operation.value} {change.dn}" + (f" → {change.new_dn}" if change.new_dn else ""))
+        for dn, why in stays[:_SHOWN]:
+            click.echo(f"  stays: {dn}: {why}")
+        count = len(changes) if dry_run else undone.written.done
+        click.echo(f"{count} changes {'would be' if dry_run else ''} taken back, {len(stays)} stay".replace("  ", " "))
+    return 1 if stays else 0
+
+
+@directory_command.command("status")
+@config
+@options.as_json
+def status_command(config: Path | None, ledger: str | None, as_json: bool) -> None:
+    """Show up to where the target is in step, and what the latest runs changed."""
+    from mailferry.ledger.owner import dead
+    from mailferry.ops import directory
+
+    with _opened(config, ledger) as place:
+        pairs, runs = directory.status(place.ledger)
+    if as_json:
+        listed = [
+            {
+                "run": run.id,
+                "command": run.command,
+                "started": run.started,
+                "ended": run.ended,
+                "alive": run.ended is None and not dead(run.owner),
+                "changes": counts,
+                **run.summary,
+            }
+            for run, counts in runs
+        ]
+        known = [
+            {"source": one.source_key, "target": one.target_key, "reconciled": one.reconciled, "in_step": one.cookie_at}
+            for one in pairs
+        ]
+        _print_json({"schema": 1, "directories": known, "runs": listed})
+        return
+    for one in pairs:
+        click.echo(f"{one.source_key} → {one.target_key}")
+        click.echo(f"  compared as a whole: {_clock(one.reconciled)}; in step: {_clock(one.cookie_at)}")
+    for run, counts in runs[-_SHOWN:]:
+        state = "ended" if run.ended else "dead" if dead(run.owner) else "at work"
+        what = [
+            f"{count} {operation} {state}" if state != "done" else f"{count} {operation}"
+            for operation, by_state in sorted(counts.items())
+            for state, count in sorted(by_state.items())
+        ]
+        trouble = f"; {run.summary['trouble']}" if run.summary.get("trouble") else ""
+        click.echo(f"run {run.id}: {state}, since {_clock(run.started)}: {', '.join(what) or 'no change'}{trouble}")
+    if not runs:
+        click.echo("nothing has been written yet; begin with `mailferry directory diff`")
+
+
+@directory_command.command("clean")
+@config
+@options.as_json
+@click.option("--all", "everything", is_flag=True, help="Every finding, also notes and what is decided.")
+def clean_command(config: Path | None, ledger: str | None, as_json: bool, everything: bool) -> int:
+    """Read and clean the source and report every finding; open errors are entered into the decisions file of the
+    settings. Exit code 1: some wait for a decision."""
+    from mailferry.ops import directory
+
+    with _opened(config, ledger) as place, _progress() as progress:
+        cleaned = directory.report(place, progress)
+        decisions = place.settings.decisions
+    if as_json:
+        _print_json({"schema": 1, "recipients": len(cleaned.recipients), **_findings(cleaned)})
+    else:
+        for row in cleaned.rows:
+            if everything or row.is_open:
+                one = row.finding
+                proposal = "" if one.proposal is None else f" → {one.proposal or '(leave it out)'}"
+                click.echo(
+                    f"{one.severity.value} {one.code} {one.where}: {one.message}{proposal} [{row.outcome.value}]"
+                )
+        click.echo(
+            f"{len(cleaned.recipients)} recipients come along, {len(cleaned.left_out)} are left out; "
+            f"{len(cleaned.rows)} findings, {len(cleaned.open)} wait for a decision"
+            + (f" in {decisions}" if decisions and cleaned.open else "")
+        )
+    return 1 if cleaned.open else 0
+
+
+@directory_command.command("accounts")
+@config
+@click.option(
+    "--output", type=click.Path(path_type=Path), metavar="FILE.csv", help="Where to (default: standard output)."
+)
+def accounts_command(config: Path | None, ledger: str | None, output: Path | None) -> None:
+    """Write the list that `mailferry copy --accounts` takes: source_user,target_user of everybody with a mailbox."""
+    from mailferry.ops import directory
+
+    with _opened(config, ledger) as place:
+        rows = directory.accounts(place)
+    out = output.open("w", encoding="utf-8", newline="") if output else sys.stdout
+    try:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(("source_user", "target_user"))
+        writer.writerows(rows)
+    finally:
+        if output:
+            out.close()
+
+
+@contextmanager
+def _opened(config: Path | None, ledger: str | None) -> Iterator[Place]:
+    from mailferry.ops import directory
+
+    chosen = config or next((one for one in PLACES if one.exists()), PLACES[0])
+    with directory.opened(chosen, ledger, options.default_ledger) as place:
+        yield place
+
+
+def _argv() -> list[str]:
+    return ["mailferry", *sys.argv[1:]]
+
+
+@contextmanager
+def _progress(quiet: bool = False) -> Iterator[Progress]:
+    """Tells how far it is: on a terminal in one line that changes, in a pipe now and then."""
+    terminal = sys.stderr.isatty()
+    latest = time.monotonic()
+    shown = False
+
+    def tell(what: str, done: int, of: int) -> None:
+        nonlocal latest, shown
+        if quiet or time.monotonic() - latest < (0.2 if terminal else _PLAIN_SECONDS):
+            return
+        latest, shown = time.monotonic(), True
+        text = f"{what} {done}" + (f" of {of}" if of else "")
+        click.echo(f"\r\033[K{text}" if terminal else text, err=True, nl=not terminal)
+
+    try:
+        yield tell
+    finally:
+        if shown and terminal:
+            click.echo("\r\033[K", err=True, nl=False)
+
+
+def _teller(as_json: bool) -> Callable[[int, Stepped, float], None]:
+    """A line for each step of following."""
+
+    def tell(run_id: int, step: Stepped, seconds: float) -> None:
+        if as_json:
+            click.echo(json.dumps({**_step_json(step, "step", run_id), "seconds": round(seconds, 3)}))
+            return
+        stamp = time.strftime("%H:%M:%S")
+        for line in _summary_lines(step, run_id):
+            click.echo(f"{stamp} {line}")
+
+    return tell
+
+
+def _show(step: Stepped, run_id: int | None) -> None:
+    for found in (*step.planned.cleaned.open, *step.planned.findings)[:_SHOWN]:
+        if found.severity.value == "error":
+            click.echo(f"  left out: {found.where}: {found.message}", err=True)
+    for line in _summary_lines(step, run_id):
+        click.echo(line)
+
+
+def _summary_lines(step: Stepped, run_id: int | None) -> Iterator[str]:
+    from mailferry.ops.directory import summary
+
+    counts = summary(step)
+    parts = [f"{counts[name]} {name}" for name in ("add", "modify", "rename", "delete") if counts[name]]
+    yield (
+        (f"run {run_id}: " if run_id is not None else "")
+        + f"{counts['recipients']} recipients, {counts['present']} entries; "
+        + (", ".join(parts) or "nothing to change")
+        + (f"; {counts['left_out']} left out (see `mailferry directory clean`)" if counts["left_out"] else "")
+        + (f"; {counts['failed']} failed" if counts["failed"] else "")
+    )
+    for dn, why in step.written.failed[:_SHOWN] if step.written else ():
+        yield f"  failed: {dn}: {why}"
+
+
+def _wrong(step: Stepped) -> bool:
+    failed = step.written is not None and step.written.failed
+    errors = [one for one in step.planned.findings if one.severity.value == "error"]
+    return bool(failed or errors or step.planned.cleaned.open)
+
+
+def _step_json(step: Stepped, what: str, run_id: int | None) -> dict[str, Any]:
+    from mailferry.ops.directory import summary
+
+    return {
+        "schema": 1,
+        "kind": what,
+        "run": run_id,
+        **{name: value for name, value in summary(step).items() if name != "directory"},
+        "changes": [_change(one) for one in step.diff.changes],
+        "failures": [{"dn": dn, "why": why} for dn, why in step.written.failed] if step.written else [],
+        **_findings(step.planned.cleaned, step.planned.findings),
+    }
+
+
+def _change(change: Change) -> dict[str, Any]:
+    from mailferry.directory.writer import to_json
+
+    return {
+        "operation": change.operation.value,
+        "id": change.source_id,
+        "dn": change.dn,
+        **({"new_dn": change.new_dn} if change.new_dn else {}),
+        "before": to_json(change.before),
+        "after": to_json(change.after),
+    }
+
+
+def _findings(cleaned: Cleaned, more: list[Any] | None = None) -> dict[str, Any]:
+    rows = [(row.finding, row.outcome.value, row.is_open) for row in cleaned.rows]
+    rows += [(one, "left out" if one.severity.value == "error" else "as it is", False) for one in more or ()]
+    return {
+        "left_out": len(cleaned.left_out),
+        "findings": [
+            {
+                "code": one.code,
+                "severity": one.severity.value,
+                "id": one.about,
+                "where": one.where,
+                "message": one.message,
+                "value": one.value,
+                "proposal": one.proposal,
+                "outcome": outcome,
+                "open": waits,
+            }
+            for one, outcome, waits in rows
+        ],
+    }
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _clock(seconds: float | None) -> str:
+    return "never" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

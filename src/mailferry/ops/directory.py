@@ -1,0 +1,247 @@
+"""Keep a directory in step: the use cases behind `mailferry directory`. Shows nothing.
+
+Invariant: one process at a time works on a pair of source and target; each run that writes is in the ledger.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mailferry.config.settings import DirectorySettings, Source, Target, directory_settings
+from mailferry.directory import sync as syncing
+from mailferry.directory.clean import Cleaned, clean
+from mailferry.directory.decisions import Decisions, add_open, read_decisions
+from mailferry.directory.diff import Change
+from mailferry.directory.exceptions import read_exceptions
+from mailferry.directory.follow import Follower
+from mailferry.directory.mapping import check_rules, register_of
+from mailferry.directory.readers import Reader
+from mailferry.directory.sync import Progress, Stepped, World
+from mailferry.directory.undo import Undone, undo
+from mailferry.errors import ConfigError, UserError
+from mailferry.ledger import directory as records
+from mailferry.ledger import open_ledger
+from mailferry.ledger.rows import Directory, Run
+from mailferry.ledger.store import Ledger
+from mailferry.model.recipient import RecipientKind
+from mailferry.net import ldap
+from mailferry.secret import Secret
+
+FILES = ("csv", "ldif", "vcard")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Everything that one use case needs: settings, an open ledger, the pair's row in it."""
+
+    settings: DirectorySettings
+    ledger: Ledger
+    directory: Directory
+
+
+@contextmanager
+def opened(config: Path, ledger: str | None, default_ledger: Callable[[], str]) -> Iterator[Place]:
+    """Read the settings and open the ledger: the one given, else the file's, else the default."""
+    whole, settings = directory_settings(config)
+    check_rules(settings.mapping)
+    place = ledger or whole.ledger or default_ledger()
+    with closing(open_ledger(place)) as db:
+        yield Place(settings, db, records.bind(db, source_key(settings.source), settings.target.url))
+
+
+def source_key(source: Source) -> str:
+    """The source's name in the ledger."""
+    return f"{source.kind} {source.url} {source.base or ''}".strip()
+
+
+def world_of(place: Place) -> World:
+    settings = place.settings
+    decisions = Decisions()
+    if settings.decisions is not None and settings.decisions.exists():
+        decisions = read_decisions(settings.decisions)
+    register = register_of(records.accounts(place.ledger, place.directory.id))
+    return World(settings, read_exceptions(settings.mapping.exceptions), decisions, register)
+
+
+@contextmanager
+def reader_of(source: Source) -> Iterator[Reader]:
+    """The reader that the settings ask for. ConfigError, or what connecting raises."""
+    if source.kind == "csv":
+        from mailferry.directory.readers.csv_file import CsvFile
+
+        yield CsvFile(Path(source.url))
+    elif source.kind == "ldif":
+        from mailferry.directory.readers.ldif_file import LdifFile
+
+        yield LdifFile(Path(source.url))
+    elif source.kind == "vcard":
+        from mailferry.directory.readers.vcard_file import VcardFile
+
+        yield VcardFile(Path(source.url))
+    elif source.kind == "ad":
+        from mailferry.directory.readers.ad import ActiveDirectory, Scope
+
+        bases = (source.base,) if source.base else ()
+        with ActiveDirectory(server_of(source), Scope(bases, source.filter or "")) as reader:
+            yield reader
+    else:
+        from mailferry.directory.readers.ldap import LdapDirectory
+
+        with LdapDirectory(server_of(source), source.base or "", source.filter or "") as directory:
+            yield directory
+
+
+def server_of(side: Source | Target) -> ldap.Server:
+    """How to connect. ConfigError for a bind name without password."""
+    external = side.url.startswith("ldapi:") and side.bind is None
+    kerberos = isinstance(side, Source) and side.kerberos
+    bind = ldap.Bind.SIMPLE if side.bind else ldap.Bind.ANONYMOUS
+    if kerberos:
+        bind = ldap.Bind.KERBEROS
+    elif external:
+        bind = ldap.Bind.EXTERNAL
+    if bind is ldap.Bind.SIMPLE and side.password is None:
+        raise ConfigError("its password is not configured", about=side.bind or "", advice='password = "file:PATH"')
+    return ldap.Server(
+        side.url,
+        bind,
+        user=side.bind or "",
+        secret=Secret.from_reference(side.password) if side.password else None,
+        plain=side.tls == "none",
+        verify=side.tls == "verify",
+        ca_file=str(side.ca_file) if side.ca_file else None,
+    )
+
+
+def diff(place: Place, progress: Progress) -> tuple[World, Stepped]:
+    """What a sync would change. Writes nothing anywhere."""
+    world = world_of(place)
+    with reader_of(place.settings.source) as reader, ldap.Connection(server_of(place.settings.target)) as target:
+        step = syncing.full_step(world, place.ledger, place.directory.id, None, reader, target, progress)
+    return world, step
+
+
+def sync(
+    place: Place, argv: Sequence[str], progress: Progress, *, allowed: int | None = None
+) -> tuple[int, World, Stepped]:
+    """Put the target in step, once; returns the run's id, too."""
+    with running(place, argv) as run_id:
+        world = world_of(place)
+        with reader_of(place.settings.source) as reader, ldap.Connection(server_of(place.settings.target)) as target:
+            step = syncing.full_step(
+                world, place.ledger, place.directory.id, run_id, reader, target, progress, allowed=allowed
+            )
+        place.ledger.heartbeat(run_id, summary(step))
+    return run_id, world, step
+
+
+def follow(
+    place: Place,
+    argv: Sequence[str],
+    progress: Progress,
+    on_step: Callable[[int, Stepped, float], None],
+    *,
+    allowed: int | None = None,
+) -> int:
+    """Keep the target in step until told to stop; returns the run's id. UserError for a source that is a file."""
+    if place.settings.source.kind in FILES:
+        raise UserError(
+            "a file cannot be followed", about=place.settings.source.url, advice="run sync without --follow"
+        )
+    with running(place, argv) as run_id:
+        world = world_of(place)
+        server = server_of(place.settings.target)
+        with reader_of(place.settings.source) as reader:
+            follower = Follower(
+                world,
+                place.ledger,
+                place.directory,
+                run_id,
+                reader,  # type: ignore[arg-type]  # both kinds that are no files can tell changes
+                lambda: ldap.Connection(server),
+                progress,
+                lambda step, seconds: on_step(run_id, step, seconds),
+                allowed=allowed,
+            )
+            with closing(follower):
+                follower.run()
+    return run_id
+
+
+@contextmanager
+def running(place: Place, argv: Sequence[str]) -> Iterator[int]:
+    """A run of the ledger that holds the directory. It ends in the ledger unless the process is killed."""
+    with records.held(place.ledger, place.directory.id):
+        run_id = place.ledger.begin_run(shlex.join(argv))
+        try:
+            yield run_id
+        finally:
+            place.ledger.end_run(run_id, _last_summary(place.ledger, run_id))
+
+
+def _last_summary(ledger: Ledger, run_id: int) -> dict[str, Any]:
+    return next((dict(run.summary) for run in ledger.runs() if run.id == run_id), {})
+
+
+def summary(step: Stepped) -> dict[str, Any]:
+    """Figures of a step, for the ledger and for JSON."""
+    counts: dict[str, Any] = dict.fromkeys(("add", "modify", "rename", "delete"), 0)
+    for change in step.diff.changes:
+        counts[change.operation.value] += 1
+    return {
+        "directory": "sync",
+        **counts,
+        "recipients": step.diff.wanted,
+        "present": step.diff.present,
+        "left_out": len(step.planned.cleaned.left_out),
+        "excluded": step.planned.excluded,
+        "failed": len(step.written.failed) if step.written else 0,
+    }
+
+
+def take_back(
+    place: Place, argv: Sequence[str], of_run: int, progress: Progress, *, dry_run: bool
+) -> tuple[Undone, list[Change]]:
+    """Undo what a run changed. UserError if it changed nothing."""
+    rows = records.changes(place.ledger, of_run)
+    if not rows:
+        advice = "`mailferry directory status` shows the runs that did"
+        raise UserError("it changed no entry", about=f"run {of_run}", advice=advice)
+    server = server_of(place.settings.target)
+    if dry_run:
+        with ldap.Connection(server) as target:
+            return undo(target, place.ledger, place.directory.id, 0, rows, lambda *_: None, dry_run=True)
+    with running(place, argv) as run_id, ldap.Connection(server) as target:
+        place.ledger.audit("directory undo", run=of_run, by=run_id)
+        return undo(
+            target, place.ledger, place.directory.id, run_id, rows, lambda done, of: progress("undoing", done, of)
+        )
+
+
+def status(ledger: Ledger) -> tuple[list[Directory], list[tuple[Run, dict[str, dict[str, int]]]]]:
+    """The directories of a ledger, and the runs that changed entries, with operation → state → count."""
+    counts = records.change_counts(ledger)
+    runs = [(run, counts.get(run.id, {})) for run in ledger.runs() if run.id in counts or "directory" in run.summary]
+    return records.directories(ledger), runs
+
+
+def report(place: Place, progress: Progress) -> Cleaned:
+    """Read and clean, and enter open findings into the decisions file, where there is one."""
+    world = world_of(place)
+    with reader_of(place.settings.source) as reader:
+        cleaned = clean(reader.read(), world.policy, world.decisions)
+    if place.settings.decisions is not None:
+        add_open(place.settings.decisions, cleaned.open)
+    return cleaned
+
+
+def accounts(place: Place) -> list[tuple[str, str]]:
+    """(log-in name at the source, uid in the target) of everybody with a mailbox who is in the target."""
+    mailboxes = (RecipientKind.MAILBOX.value, RecipientKind.SHARED.value)
+    rows = records.accounts(place.ledger, place.directory.id)
+    return [(one.account, one.uid) for one in rows if one.account and one.kind in mailboxes and one.gone is None]
