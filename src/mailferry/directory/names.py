@@ -53,7 +53,7 @@ def surname(name: str, given: str = "") -> str | None:
     plain = " ".join(_TITLES.sub(" ", before if comma and before.strip() else name).split())
     if comma and any(one.isalpha() for one in plain):
         return plain
-    words = [word for word in plain.split() if any(one.isalnum() for one in word)]
+    words = [word for word in plain.split() if any(one.isalpha() for one in word)]
     while len(words) > 1 and words[-1].casefold().strip(".,") in _SUFFIXES:
         words.pop()
     first = given.split()
