@@ -41,6 +41,10 @@ _ATTRIBUTES: tuple[tuple[str, str, tuple[str, int], bool], ...] = (  # name, OID
     ("dLMemSubmitPerms", f"{_OLD}.144", _OR_NAME, True),
     ("dLMemRejectPerms", f"{_OWN}.1", _OR_NAME, True),
     ("extensionAttribute1", f"{_OLD}.423", _TEXT, False),
+    *((f"extensionAttribute{number}", f"{_OWN}.{200 + number}", _TEXT, False) for number in range(2, 16)),
+    ("hideDLMembership", f"{_OWN}.13", _FLAG, False),
+    ("msExchEnableModeration", f"{_OWN}.14", _FLAG, False),
+    ("msExchModeratedByLink", f"{_OWN}.15", _DN, True),
     ("mDBUseDefaults", f"{_OWN}.2", _FLAG, False),
     ("mDBStorageQuota", f"{_OWN}.3", _INTEGER, False),
     ("mDBOverQuotaLimit", f"{_OWN}.4", _INTEGER, False),
@@ -72,6 +76,7 @@ _LINKS = {  # linkID: a value goes when its target is deleted. Exchange's own nu
     "dLMemRejectPerms": 116,
     "msExchDelegateListLink": 3102,
     "msExchCoManagedByLink": 3104,
+    "msExchModeratedByLink": 3106,
 }
 
 _CLASSES = (  # of their own in Exchange: all of mailRecipient's attributes, and some of a group's

@@ -122,6 +122,8 @@ class _Builder:
             values["publicDelegates"] = tuple(Reference(self.people[index - back].account) for back in (2, 5))
         if index % 90 == 33:
             values["authOrig"] = (Reference(self.people[index - 1].account),)
+        if index % 4 == 3:
+            values["extensionAttribute1"] = (f"Kostenstelle {4000 + index % 37}",)
         if index % 3 == 0:
             values["proxyAddresses"] += (f"X500:{_OLD_LEGACY}{entry.account.upper()}",)
         self.people.append(self.add(replace(entry, values=values)))
@@ -243,6 +245,9 @@ class _Builder:
                 more["msExchRequireAuthToSendTo"] = ("TRUE",)
             if number % 8 == 5:
                 more["msExchHideFromAddressLists"] = ("TRUE",)
+                more["hideDLMembership"] = ("TRUE",)
+            if number % 8 == 1:
+                more |= {"msExchEnableModeration": ("TRUE",), "msExchModeratedByLink": owners}
             self.group(f"project{number + 1}", f"Projekt {number + 1} – Ü", members, **more)
         security = {"groupType": ("-2147483640",), "msExchRecipientTypeDetails": ("1024",)}
         self.group("sec-finance", "Finance (security)", self.departments.get("Finance", []), **security)

@@ -30,8 +30,9 @@ class Trouble(Enum):
     DOMAIN_WRONG = "domain-wrong"
     PRIMARY_DIFFERS = "primary-differs"  # mail is not the SMTP: of proxyAddresses
     PRIMARY_TWICE = "primary-twice"
-    DUPLICATE = "duplicate"
-    NEAR_DUPLICATE = "near-duplicate"
+    DUPLICATE = "duplicate"  # two accounts of one person
+    NEAR_DUPLICATE = "near-duplicate"  # the same, the name written otherwise
+    CONTACT_OF_OURS = "contact-of-ours"  # a contact for somebody who has a mailbox here
     NO_SURNAME = "no-surname"
     CONTROL_CHARACTER = "control-character"
     TRAILING_SPACE = "trailing-space"
@@ -39,6 +40,8 @@ class Trouble(Enum):
     MIXED_ENCODING = "mixed-encoding"  # UTF-8 that was read as Latin-1 once
     DISABLED = "disabled"
     EXPIRED = "expired"
+    OTHER_NETWORK = "other-network"  # an external address that is not SMTP
+    SYSTEM_MAILBOX = "system-mailbox"
     GROUP_LOOP = "group-loop"
     GROUP_EMPTY = "group-empty"
 

@@ -9,7 +9,8 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 
-from lab.organisation_data import DOMAINS, Dirt, Entry, Trouble, Value
+from lab.organisation_data import DOMAINS, ROOT, Dirt, Entry, Trouble, Value
+from mailferry.model.recipient import RecipientKind
 
 _Spoiled = tuple[Entry, Dirt]
 
@@ -108,6 +109,37 @@ def _near_duplicate(fresh: Entry, other: Entry, number: int) -> _Spoiled:
     return entry, Dirt(Trouble.NEAR_DUPLICATE, fresh.account, name, other.account)
 
 
+def _contact_of_ours(fresh: Entry, other: Entry, number: int) -> _Spoiled:
+    same = ("displayName", "givenName", "sn", "mail", "telephoneNumber")
+    values = {name: other.values[name] for name in same}
+    values["proxyAddresses"] = (f"SMTP:{other.mail}",)
+    dirt = Dirt(Trouble.CONTACT_OF_OURS, fresh.account, other.mail, other.account)
+    return _as_contact(fresh, other.name, f"SMTP:{other.mail}", values), dirt
+
+
+def _other_network(fresh: Entry, other: Entry, number: int) -> _Spoiled:
+    target = f"NOTES:{fresh.name}/Acme@ACME"
+    values = {name: fresh.values[name] for name in ("displayName", "givenName", "sn", "mail", "proxyAddresses")}
+    return _as_contact(fresh, fresh.name, target, values), Dirt(Trouble.OTHER_NETWORK, fresh.account, target)
+
+
+def _as_contact(fresh: Entry, name: str, target: str, values: dict[str, tuple[Value, ...]]) -> Entry:
+    kept = {key: fresh.values[key] for key in ("mailNickname", "legacyExchangeDN")}
+    values |= kept | {"targetAddress": (target,), "msExchRecipientTypeDetails": ("64",)}
+    unit = f"OU=Contacts,{ROOT}"
+    return Entry(fresh.account, RecipientKind.CONTACT, "contact", f"{name} ({fresh.account})", unit, values)
+
+
+def _system_mailbox(fresh: Entry, other: Entry, number: int) -> _Spoiled:
+    name = f"SystemMailbox{{{fresh.guid}}}"
+    arbitration = str(1 << 23)
+    entry = _changed(
+        fresh, displayName=("Microsoft Exchange",), sn=(), givenName=(), msExchRecipientTypeDetails=(arbitration,)
+    )
+    entry = replace(entry, name=name, unit=f"OU=Service,{ROOT}")
+    return entry, Dirt(Trouble.SYSTEM_MAILBOX, fresh.account, name)
+
+
 def _no_surname(fresh: Entry, other: Entry, number: int) -> _Spoiled:
     name = _text(fresh, "givenName") + f" {number + 1}" * bool(number)
     entry = replace(_changed(fresh, sn=(), displayName=(name,)), name=f"{name} ({fresh.account})")
@@ -157,6 +189,9 @@ SPOILERS: dict[Trouble, Callable[[Entry, Entry, int], _Spoiled]] = {
     Trouble.PRIMARY_TWICE: _primary_twice,
     Trouble.DUPLICATE: _duplicate,
     Trouble.NEAR_DUPLICATE: _near_duplicate,
+    Trouble.CONTACT_OF_OURS: _contact_of_ours,
+    Trouble.OTHER_NETWORK: _other_network,
+    Trouble.SYSTEM_MAILBOX: _system_mailbox,
     Trouble.NO_SURNAME: _no_surname,
     Trouble.CONTROL_CHARACTER: _control_character,
     Trouble.TRAILING_SPACE: _trailing_space,

@@ -127,21 +127,15 @@ def password_value(password: str) -> str:
 
 def _provision(root: Path) -> None:
     """An empty domain with Exchange's schema, no password rules, and the account that Mailferry reads with."""
-    log = root.parent / "provision.log"
-    done = subprocess.run(
-        [
-            *(process.binary("samba-tool"), "domain", "provision", f"--realm={REALM}", f"--domain={DOMAIN}"),
-            *(f"--adminpass=Acme-{PASSWORD}-1", "--server-role=dc", "--dns-backend=NONE"),
-            *(f"--host-name={HOST.partition('.')[0]}", "--host-ip=127.0.0.1", f"--targetdir={root}"),
-            *("--option=interfaces=127.0.0.1/8", "--option=bind interfaces only=yes"),
-        ],
-        stdout=log.open("wb"),
-        stderr=subprocess.STDOUT,
-        check=False,
-        env=QUICK,
-    )
+    command = [
+        *(process.binary("samba-tool"), "domain", "provision", f"--realm={REALM}", f"--domain={DOMAIN}"),
+        *(f"--adminpass=Acme-{PASSWORD}-1", "--server-role=dc", "--dns-backend=NONE"),
+        *(f"--host-name={HOST.partition('.')[0]}", "--host-ip=127.0.0.1", f"--targetdir={root}"),
+        *("--option=interfaces=127.0.0.1/8", "--option=bind interfaces only=yes"),
+    ]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, env=QUICK)
     if done.returncode:
-        raise process.LabError(f"samba-tool domain provision failed:\n{log.read_text(errors='replace')[-2000:]}")
+        raise process.LabError(f"samba-tool domain provision failed:\n{done.stdout.decode(errors='replace')[-2000:]}")
     load(root, [*schema_ldif(BASE), _RULES, _ACCOUNTS])
 
 
