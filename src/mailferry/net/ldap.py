@@ -88,6 +88,16 @@ class Control(NamedTuple):
     critical: bool = True
 
 
+class Message(NamedTuple):
+    """One answer to a search. `entry`, `reference` (URLs) and `info` (an intermediate response, RFC 4511 §4.13) exclude
+    each other; the last message has none of them."""
+
+    entry: Entry | None = None
+    reference: str = ""
+    info: bytes | None = None
+    controls: tuple[Control, ...] = ()
+
+
 class Connection:
     """One connection, logged in. A context manager. After `Temporary` it is dead: open another."""
 
@@ -170,27 +180,67 @@ class Connection:
         A continuation reference ends the search as `Refused`, unless `on_reference` takes its URLs. `Refused` also for
         a size limit, which comes after the entries that were given: what was read is then not the whole.
         """
+        about = base or self.server.url
         cookie: bytes | None = b""
         while cookie is not None:
             asked = list(controls)
             if page:
                 paged = ldap.controls.libldap.SimplePagedResultsControl(False, size=page, cookie=cookie)
                 asked.append(Control(paged.controlType, paged.encodeControlValue(), False))
-            answer: list[Control] = []
-            yield from self._one_search(base, filter, attributes, scope, asked, answer, on_reference)
             cookie = None
-            for control in answer:
-                if page and control.oid == ldap.CONTROL_PAGEDRESULTS and control.value is not None:
-                    paged.decodeControlValue(control.value)
-                    cookie = paged.cookie or None
+            for message in self.messages(base, filter, attributes, scope, asked):
+                if message.entry is not None:
+                    yield message.entry
+                elif message.reference and on_reference is None:
+                    raise ldap_errors.explain(Result.REFERRAL, "", "", about=about, referrals=message.reference)
+                elif message.reference and on_reference is not None:
+                    on_reference(message.reference)
+                for control in message.controls if page else ():
+                    if control.oid == ldap.CONTROL_PAGEDRESULTS and control.value is not None:
+                        paged.decodeControlValue(control.value)
+                        cookie = paged.cookie or None
 
-    def search_once(
-        self, base: str, filter: str, attributes: Sequence[str], controls: Sequence[Control]
-    ) -> tuple[list[Entry], list[Control]]:
-        """One subtree search without paging: its entries and the controls of its result. References are left out."""
-        answer: list[Control] = []
-        entries = self._one_search(base, filter, attributes, Scope.SUBTREE, controls, answer, lambda _: None)
-        return list(entries), answer
+    def messages(
+        self,
+        base: str,
+        filter: str,
+        attributes: Sequence[str],
+        scope: Scope = Scope.SUBTREE,
+        controls: Sequence[Control] = (),
+    ) -> Iterator[Message]:
+        """All that the server says to one search request, as it says it; what is not read to its end is given up."""
+        handle = self._handle
+        asked = [ldap.controls.RequestControl(oid, critical, value) for oid, value, critical in controls]
+        about = base or self.server.url
+        number = self._call(
+            lambda: handle.search_ext(base, int(scope), filter, list(attributes) or None, serverctrls=asked),
+            about=about,
+        )
+        under_way = True
+        try:
+            while under_way:
+                try:  # below python-ldap's own result4, which decodes controls by classes that others may register
+                    kind, data, _, found, *_ = self._call(
+                        lambda: handle._ldap_call(handle._l.result4, number, 0, self.server.timeout, 1, 1, 0),
+                        about=about,
+                    )
+                except MailferryError:
+                    under_way = False
+                    raise
+                under_way = kind != ldap.RES_SEARCH_RESULT
+                if not under_way:
+                    yield Message(controls=_controls(found))
+                for dn, attrs, own in data or ():
+                    if kind == ldap.RES_SEARCH_ENTRY:
+                        lower = {name.lower(): tuple(values) for name, values in attrs.items()}
+                        yield Message(Entry(dn, lower), controls=_controls(own) if own else ())
+                    elif kind == ldap.RES_SEARCH_REFERENCE:
+                        yield Message(reference=" ".join(attrs))
+                    elif kind == ldap.RES_INTERMEDIATE:
+                        yield Message(info=attrs or b"")
+        finally:
+            if under_way and self._handle is not None:
+                handle.abandon_ext(number)
 
     def add(self, dn: str, attrs: Mapping[str, Sequence[bytes]]) -> None:
         """A new entry. `Refused` with ALREADY_EXISTS, NO_SUCH_OBJECT (no parent), OBJECT_CLASS_VIOLATION, …"""
@@ -226,50 +276,6 @@ class Connection:
     def _wait(self, message: int) -> None:
         self._handle.result4(message, 1, self.server.timeout)
 
-    def _one_search(
-        self,
-        base: str,
-        filter: str,
-        attributes: Sequence[str],
-        scope: Scope,
-        controls: Sequence[Control],
-        answer: list[Control],
-        on_reference: Callable[[str], None] | None,
-    ) -> Iterator[Entry]:
-        """One search request. The result's controls are put into `answer`."""
-        handle = self._handle
-        asked = [ldap.controls.RequestControl(oid, critical, value) for oid, value, critical in controls]
-        about = base or self.server.url
-        message = self._call(
-            lambda: handle.search_ext(base, int(scope), filter, list(attributes) or None, serverctrls=asked),
-            about=about,
-        )
-        ended = False
-        try:
-            while not ended:
-                kind, data, _, found = self._call(
-                    lambda: handle._ldap_call(handle._l.result4, message, 0, self.server.timeout), about=about
-                )[:4]
-                for dn, attrs, *_ in data or ():
-                    if kind == ldap.RES_SEARCH_REFERENCE:
-                        urls = " ".join(attrs)
-                        if on_reference is None:
-                            ended = True
-                            handle.abandon_ext(message)
-                            raise ldap_errors.explain(Result.REFERRAL, "", "", about=about, referrals=urls)
-                        on_reference(urls)
-                    else:
-                        yield Entry(dn, {name.lower(): tuple(values) for name, values in attrs.items()})
-                if kind == ldap.RES_SEARCH_RESULT:
-                    ended = True
-                    answer.extend(Control(oid, value, bool(critical)) for oid, critical, value in found or ())
-        except MailferryError:
-            ended = True
-            raise
-        finally:
-            if not ended and self._handle is not None:  # the consumer wants no more
-                handle.abandon_ext(message)
-
     def _call(self, action: Callable[[], T], *, about: str) -> T:
         try:
             return action()
@@ -278,3 +284,7 @@ class Connection:
             if action == self._bind and code > 0:
                 raise ldap_errors.bind_error(code, description, info, about=about) from error
             raise ldap_errors.explain(code, description, info, about=about, referrals=referrals) from error
+
+
+def _controls(found: Sequence[tuple[str, int, bytes | None]] | None) -> tuple[Control, ...]:
+    return tuple([Control(oid, value, bool(critical)) for oid, critical, value in found or ()])

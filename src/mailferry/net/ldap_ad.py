@@ -10,12 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 
-from pyasn1.codec.ber import decoder, encoder
-from pyasn1.error import PyAsn1Error
-from pyasn1.type import namedtype, univ
-
 from mailferry.errors import RemoteProtocolError
 from mailferry.net.ldap import Connection, Control, Entry
+from mailferry.wire import ber
 
 DIRSYNC = "1.2.840.113556.1.4.841"
 SHOW_DELETED = Control("1.2.840.113556.1.4.417")
@@ -41,16 +38,6 @@ class Step:
     more: bool
 
 
-class _Value(univ.Sequence):  # type: ignore[misc]
-    """The control's value: flags, most bytes wanted, cookie; in an answer: more to come, 0, cookie."""
-
-    componentType = namedtype.NamedTypes(
-        namedtype.NamedType("flag", univ.Integer()),
-        namedtype.NamedType("size", univ.Integer()),
-        namedtype.NamedType("cookie", univ.OctetString()),
-    )
-
-
 def dirsync(
     connection: Connection, base: str, filter: str, attributes: Sequence[str], cookie: bytes, flags: DirSync
 ) -> Iterator[Step]:
@@ -58,28 +45,22 @@ def dirsync(
 
     `Refused` for a cookie or a right that the server does not accept; its code differs between servers.
     """
+    flag = flags - (1 << 32) if flags & DirSync.INCREMENTAL_VALUES else int(flags)  # a signed 32-bit INTEGER
     more = True
     while more:
-        value = _Value()
-        # a signed 32-bit INTEGER
-        value["flag"] = flags - (1 << 32) if flags & DirSync.INCREMENTAL_VALUES else int(flags)
-        value["size"] = 0x7FFFFFFF
-        value["cookie"] = cookie
-        asked = [Control(DIRSYNC, encoder.encode(value))]
-        entries, answer = connection.search_once(base, filter, attributes, asked)
-        found = next((control.value for control in answer if control.oid == DIRSYNC), None)
-        if not found:
+        value = (ber.integer(flag), ber.integer(0x7FFFFFFF), ber.encode(ber.OCTETS, cookie))
+        asked = [Control(DIRSYNC, ber.encode(ber.SEQUENCE, *value))]
+        answer = list(connection.messages(base, filter, attributes, controls=asked))
+        entries = [message.entry for message in answer if message.entry is not None]
+        found = next((control.value for control in answer[-1].controls if control.oid == DIRSYNC), None)
+        parts = ber.inside(found) if found else []
+        if len(parts) != 3:
             raise RemoteProtocolError("the server's DirSync answer holds no cookie", about=base)
-        try:
-            decoded = decoder.decode(found, asn1Spec=_Value())[0]
-        except PyAsn1Error as error:
-            raise RemoteProtocolError("the server's DirSync cookie makes no sense", about=base) from error
-        more, cookie = bool(int(decoded["flag"])), bytes(decoded["cookie"])
+        more, cookie = bool(ber.number(parts[0][1])), parts[2][1]
         yield Step(entries, cookie, more)
 
 
 def extended_dn() -> Control:
     """References come as `<GUID=…>;<SID=…>;DN`, so that nothing has to be looked up by its DN."""
-    value = univ.Sequence(componentType=namedtype.NamedTypes(namedtype.NamedType("form", univ.Integer())))
-    value["form"] = 1  # GUIDs with dashes, SIDs as S-1-…
-    return Control("1.2.840.113556.1.4.529", encoder.encode(value))
+    dashed = ber.encode(ber.SEQUENCE, ber.integer(1))  # GUIDs with dashes, SIDs as S-1-…
+    return Control("1.2.840.113556.1.4.529", dashed)
