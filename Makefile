@@ -60,6 +60,7 @@ fuzz: .venv/.ready ## Feed the IMAP parser anything (atheris)
 
 docs: .lab/.ready ## Generate docs/fidelity.md and the reference pages from real runs
 	$(RUN)/python -m lab.cli_page
+	$(RUN)/python -m lab.settings_page
 	$(RUN)/python -m lab.fidelity
 
 lock: .tools/bin/uv ## Choose the newest versions of all dependencies

@@ -13,13 +13,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from mailferry.config.stack import StackSettings
 from mailferry.errors import ConfigError
 
 FILE = "mailferry.toml"
 VARIABLE = "MAILFERRY_CONFIG"
 
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-Domain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", to_lower=True)]
+Domain = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", to_lower=True)]
 Reference = Annotated[str, StringConstraints(pattern=r"^(env|file|command|keyring):.+")]
 DistinguishedName = Annotated[str, StringConstraints(pattern=r"^[^=,]+=.+")]
 Attribute = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")]
@@ -82,16 +83,16 @@ class Target(_Table):
     branches: Branches = Field(default=Branches(), description="See `[directory.target.branches]`.")
     bulk: Path | None = Field(
         default=None,
-        description="The slapd configuration directory (`slapd.d`) on this machine: a first load into an empty "
-        "database then goes through `slapadd -q`, many times as fast. slapd is stopped for it by `bulk_stop`.",
+        description="slapd's configuration directory (`/etc/ldap/slapd.d`) where the target runs on this machine: a "
+        "first load then goes through `slapadd -q`, many times as fast.",
     )
-    bulk_stop: str | None = Field(default=None, description="The command that stops slapd before a bulk load.")
-    bulk_start: str | None = Field(default=None, description="The command that starts slapd after a bulk load.")
+    bulk_stop: Text | None = Field(default=None, description="The command that stops slapd for a bulk load.")
+    bulk_start: Text | None = Field(default=None, description="The command that starts slapd again.")
 
     @model_validator(mode="after")
-    def _bulk_has_commands(self) -> Self:
-        if self.bulk is not None and not (self.bulk_stop and self.bulk_start):
-            raise ValueError("bulk needs bulk_stop and bulk_start")
+    def _bulk_is_whole(self) -> Self:
+        if len({self.bulk is None, self.bulk_stop is None, self.bulk_start is None}) > 1:
+            raise ValueError("bulk, bulk_stop and bulk_start go together")
         return self
 
 
@@ -177,6 +178,7 @@ class Settings(_Table):
         description="The ledger: a path or `postgresql://…`; `--ledger` and MAILFERRY_LEDGER come before it.",
     )
     directory: DirectorySettings | None = Field(default=None, description="See `[directory]`.")
+    stack: StackSettings | None = Field(default=None, description="See `[stack]`.")
 
 
 def read_settings(path: Path) -> Settings:

@@ -79,7 +79,7 @@ def read_exceptions(path: Path | None) -> Exceptions:
                     lines[claim] = reader.line_num
             found[key] = override
     except csv.Error as error:
-        raise UserError(f"not CSV: {error}", about=f"{path}:{reader.line_num}") from error
+        raise UserError(f"not CSV: {error}", about=f"{path}:{reader.line_num + 1}") from error
     return Exceptions(found)
 
 

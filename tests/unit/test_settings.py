@@ -1,0 +1,91 @@
+"""mailferry.toml: what is read, and how errors name file, line and key; the reference page is complete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lab import settings_page
+from mailferry.config.settings import directory_settings, read_settings
+from mailferry.errors import ConfigError
+
+GOOD = """
+ledger = "postgresql:///mailferry"
+[directory]
+schema = "qmail"
+decisions = "decisions.csv"
+[directory.source]
+url = "ldaps://dc1.acme.example"
+bind = "reader@acme.example"
+password = "file:/etc/mailferry/reader"
+[directory.target]
+url = "ldapi://"
+suffix = "dc=acme,dc=example"
+branches = { people = "ou=staff" }
+[directory.mapping]
+domains = ["ACME.example"]
+exceptions = "sub/exceptions.csv"
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "mailferry.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_whole_file(tmp_path: Path) -> None:
+    whole, one = directory_settings(written(tmp_path, GOOD))
+    assert whole.ledger == "postgresql:///mailferry"
+    assert (one.schema_, one.source.kind, one.mapping.domains) == ("qmail", "ad", ("acme.example",))
+    assert (one.target.branches.people, one.target.branches.groups) == ("ou=staff", "ou=groups")
+    assert one.decisions == tmp_path / "decisions.csv"
+    assert one.mapping.exceptions == tmp_path / "sub/exceptions.csv"
+    assert (one.brake.percent, one.brake.entries) == (5.0, 20)
+    assert "mailferryRoute" in one.authority.target
+
+
+def test_files_as_sources_count_from_the_settings(tmp_path: Path) -> None:
+    text = GOOD.replace('url = "ldaps://dc1.acme.example"', 'kind = "csv"\nurl = "gal.csv"')
+    assert directory_settings(written(tmp_path, text))[1].source.url == str(tmp_path / "gal.csv")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('schema = "qmail"', 'schema = "x"', r"directory\.schema: Input should be 'inet' or 'qmail'"),
+        ('schema = "qmail"', "scheme = 1", r"directory\.scheme: no such setting"),
+        ('suffix = "dc=acme,dc=example"', "", r"directory\.target\.suffix: it is needed"),
+        ('"file:/etc/mailferry/reader"', '"hunter2"', r"directory\.source\.password: String should match"),
+        ("[directory.mapping]", "[directory.brake]\npercent = 101\n[directory.mapping]", r"directory\.brake\.percent"),
+        ('url = "ldapi://"', 'url = "ldapi://"\nbulk_stop = "x"', "bulk_stop and bulk_start go together"),
+        ("[directory.mapping]", '[directory.follow]\nreconcile_at = "24:00"\n[directory.mapping]', "reconcile_at"),
+    ],
+)
+def test_errors_name_the_key(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    path = written(tmp_path, GOOD.replace(old, new))
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_settings(path)
+    assert caught.value.about == str(path)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_errors_name_the_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "a = 1\nb = \n")
+    with pytest.raises(ConfigError, match="not TOML") as caught:
+        read_settings(path)
+    assert caught.value.about == f"{path}:2"
+
+
+def test_no_file_and_no_section(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        read_settings(tmp_path / "nothing.toml")
+    with pytest.raises(ConfigError, match="no \\[directory\\] section"):
+        directory_settings(written(tmp_path, ""))
+
+
+def test_the_reference_page_is_up_to_date() -> None:
+    assert settings_page.PAGE.read_text(encoding="utf-8") == settings_page.page(), "run `make docs`"
