@@ -196,7 +196,7 @@ def _unfolded(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
                 parts[-1] = parts[-1][:-1]
             size += len(line)
             if size <= LIMIT:
-                parts.append(line.lstrip(b" \t") if blank and (soft or base64) else line[1:] if blank else line)
+                parts.append(line[1:] if blank and not soft else line)
         else:
             if start:
                 yield start, b"".join(parts)

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from mailferry.directory import addresses
 from mailferry.directory.codes import finding
 from mailferry.directory.readers.ad_entry import Around, identity, to_recipient
+from mailferry.directory.readers.text_file import decode_mixed
 from mailferry.errors import UserError
 from mailferry.model.recipient import Finding, Recipient, RecipientKind
 from mailferry.net.ldap import Entry
@@ -93,7 +94,7 @@ def _utf8(value: bytes) -> bytes:
     try:
         value.decode()
     except UnicodeDecodeError:
-        return value.decode("cp1252", "replace").encode()
+        return decode_mixed(value).encode()
     return value
 
 

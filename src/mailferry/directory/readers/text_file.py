@@ -77,11 +77,11 @@ def find_encoding(path: Path, told: str | None, is_cyrillic: Callable[[str], boo
         if head.startswith(mark):
             return Encoding(name, "byte order mark")
     zeros = (head[0::2].count(0), head[1::2].count(0))
-    if max(zeros) * 4 > len(head) and min(zeros) * 8 < max(zeros):
-        return Encoding("utf-16-be" if zeros[0] > zeros[1] else "utf-16-le", "every other byte is zero")
+    if max(zeros) * 20 > len(head) and min(zeros) * 8 < max(zeros):
+        return Encoding("utf-16-be" if zeros[0] > zeros[1] else "utf-16-le", "zeros at every other byte")
     if not misfits:
         return Encoding("utf-8", "everything fits" if fits else "nothing but ASCII")
-    if fits > misfits:
+    if fits >= misfits:  # bytes of a code page look like UTF-8 hardly ever
         return Encoding("utf-8", f"fits {fits} of {fits + misfits} lines")
     if is_cyrillic(first.decode("cp1251", "replace")):
         return Encoding("cp1251", "not UTF-8; Russian column names")
@@ -101,8 +101,23 @@ def lines(path: Path, encoding: Encoding) -> Iterator[Line]:
         try:
             yield Line(number, piece.decode(encoding.name))
         except UnicodeDecodeError:
-            fallback = "cp1252" if encoding.name == "utf-8" else encoding.name
-            yield Line(number, piece.decode(fallback, "replace"), mixed=True)
+            right = decode_mixed(piece) if encoding.name == "utf-8" else piece.decode(encoding.name, "replace")
+            yield Line(number, right, mixed=True)
+
+
+def decode_mixed(data: bytes) -> str:
+    """UTF-8 with bytes of Windows-1252 in it: what is UTF-8 is read as that, each other byte by itself."""
+    return data.decode("utf-8", _AS_1252)
+
+
+def _as_1252(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("cp1252", "replace"), error.end
+
+
+_AS_1252 = "mailferry.cp1252"
+codecs.register_error(_AS_1252, _as_1252)
 
 
 def _wide_lines(path: Path, name: str) -> Iterator[Line]:
