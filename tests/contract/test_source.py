@@ -10,6 +10,7 @@ from lab.corpus import odd_messages
 from mailferry.errors import ItemError
 from mailferry.model.folder import INBOX
 from mailferry.model.message import Date, Flag, Message
+from mailferry.sources.base import select_listed
 from tests.contract.conftest import Fill
 from tests.contract.stores import Sample, inbox, named, reader, run, same_bytes, snapshot
 
@@ -73,6 +74,27 @@ def test_listing_gives_uids_ascending_with_flags_and_keywords(source: Fill) -> N
         if selected.status.highestmodseq is not None:
             changes = await session.listing(selected.status.highestmodseq)
             assert not changes.messages or changes.complete
+
+    run(work())
+
+
+def test_opening_and_listing_at_once_is_as_one_after_the_other(source: Fill) -> None:
+    case = source({INBOX: [ONE, TWO, THREE], NESTED: []})
+
+    async def work() -> None:
+        session = await reader(case.source)
+        folders = {folder.path: folder for folder in await session.folders()}
+        selected = await session.select(folders[INBOX])
+        listing = await session.listing()
+        assert len(listing.messages) == 3
+        assert await select_listed(session, folders[INBOX]) == (selected, listing)
+        since = selected.status.highestmodseq
+        assert await select_listed(session, folders[INBOX], since) == (selected, await session.listing(since))
+        assert (await select_listed(session, folders[NESTED]))[1].messages == []
+        gone = replace(folders[INBOX], path=("Nowhere",), name=folders[INBOX].name.replace("INBOX", ".Nowhere"))
+        with pytest.raises(ItemError):
+            await select_listed(session, gone)
+        assert await select_listed(session, folders[INBOX]) == (selected, listing)  # the session lives
 
     run(work())
 

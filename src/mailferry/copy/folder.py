@@ -20,6 +20,7 @@ from mailferry.model.folder import Folder, FolderStatus
 from mailferry.model.message import Failed, Listing, Reason
 from mailferry.model.state import HELD, State
 from mailferry.plan.messages import Actions, Known, compare, suddenly_empty
+from mailferry.sources.base import select_listed
 from mailferry.targets.lane import Lane
 from mailferry.tasks import both
 
@@ -45,12 +46,17 @@ async def copy_folder(mailbox: MailboxWork, ready: Ready, lane: Lane) -> FolderD
     if not ready.source.selectable:
         await mailbox.engine.ledger.write(lambda db: db.update_folder(mailbox.lease, row.id, adopted=True))
         return None
-    source, target = await both(lane.source.select(ready.source), lane.target.select(ready.target))
+    status = ready.source.status
+    since = row.source_modseq if row.adopted and status is not None and status.highestmodseq else None
+    (source, listing), target = await both(
+        select_listed(lane.source, ready.source, since), lane.target.select(ready.target)
+    )
     counts = mailbox.counts[row.id]
-    return await _bring(FolderWork(mailbox, row, ready.source, ready.target, lane, source, target, counts))
+    work = FolderWork(mailbox, row, ready.source, ready.target, lane, source, target, counts)
+    return await _bring(work, listing)
 
 
-async def _bring(work: FolderWork) -> FolderDone:
+async def _bring(work: FolderWork, listing: Listing) -> FolderDone:
     ledger, row = work.ledger, work.row
     source, target = work.source_selected.status, work.target_selected.status
     first_sight = row.source_uidvalidity is None
@@ -61,8 +67,8 @@ async def _bring(work: FolderWork) -> FolderDone:
     if any(message.state == State.PENDING for message in rows):
         await settle_pending(work, rows)
         rows = await ledger.call(lambda db: db.messages(row.id))
-    changed_since = row.source_modseq if row.adopted and source.highestmodseq else None
-    listing = await work.source.listing(changed_since)
+    if not row.adopted and not listing.complete:
+        listing = await work.source.listing()
     if not row.adopted:
         if adoptable:
             rows = await adopt(work, listing, rows)

@@ -15,7 +15,7 @@ from mailferry.copy.work import MailboxWork
 from mailferry.errors import ItemError, SafetyStop
 from mailferry.model.folder import INBOX, Folder
 from mailferry.plan.fingerprint import fingerprint
-from mailferry.sources.base import SourceSession
+from mailferry.sources.base import SourceSession, select_listed
 from mailferry.targets.lane import Lane
 
 OLDEST = 20
@@ -31,13 +31,13 @@ async def check_identity(work: MailboxWork, lane: Lane, source: Sequence[Folder]
         return
     bound = (await ledger.call(lambda db: db.mailbox_by_id(work.lease.mailbox_id))).identity
     try:
-        selected = await lane.source.select(inbox)
         if bound is not None and Accept.IDENTITY not in accept:
+            selected = await lane.source.select(inbox)
             await _compare(work, lane.source, selected.status.uidvalidity, json.loads(bound))
             return
         if bound is None and Accept.SAME not in accept:
             _refuse_same(source, target)
-        listing = await lane.source.listing()
+        selected, listing = await select_listed(lane.source, inbox)
         prints = await _prints(work, lane.source, [item.uid for item in listing.messages[:OLDEST]])
     except ItemError:
         return  # an INBOX that does not open is reported with its folder

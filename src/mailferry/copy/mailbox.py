@@ -222,9 +222,15 @@ async def _bring_all(
     async def failed(task: FolderTask, error: ItemError) -> None:
         await _folder_failed(work, task, error)
 
-    waiting = deque(await prepare(work, opened.lane, tasks, failed))
+    waiting: deque[Ready] = deque()
+    prepared = asyncio.Event()
     worth = 1 + sum(map(_messages, tasks)) // MESSAGES_WORTH_A_LANE + len(tasks) // FOLDERS_WORTH_A_LANE
     lanes = 1 if work.careful else min(source.lanes, target.lanes, len(tasks), worth)
+
+    async def first() -> None:
+        waiting.extend(await prepare(work, opened.lane, tasks, failed))
+        prepared.set()
+        await _run_lane(work, opened.lane, waiting, done)
 
     async def more() -> None:
         try:
@@ -232,9 +238,10 @@ async def _bring_all(
         except MailferryError as error:
             log.warning("%s: goes on with fewer connections: %s", source.key, error.message)
             return
+        await prepared.wait()
         await _run_lane(work, lane, waiting, done)
 
-    await together(_run_lane(work, opened.lane, waiting, done), *(more() for _ in range(lanes - 1)))
+    await together(first(), *(more() for _ in range(lanes - 1)))
 
 
 async def _run_lane(work: MailboxWork, lane: Lane, waiting: deque[Ready], done: list[FolderDone]) -> None:

@@ -63,6 +63,22 @@ class SourceSession(Protocol):
 
 
 @runtime_checkable
+class SelectsListed(Protocol):
+    """A session that opens a folder and lists it in one round trip."""
+
+    async def select_listed(self, folder: Folder, changed_since: int | None) -> tuple[Selected, Listing]: ...
+
+
+async def select_listed(
+    session: SourceSession, folder: Folder, changed_since: int | None = None
+) -> tuple[Selected, Listing]:
+    """`select` and `listing`, at once where the session can."""
+    if isinstance(session, SelectsListed):
+        return await session.select_listed(folder, changed_since)
+    return await session.select(folder), await session.listing(changed_since)
+
+
+@runtime_checkable
 class HasUidls(Protocol):
     """A source session that can tell the POP3 UIDLs of its INBOX."""
 

@@ -11,6 +11,7 @@ from mailferry.model.message import Failed, Headers, Listing, Message, Uidl
 from mailferry.net import pop3
 from mailferry.net.imap import folders, login, reading
 from mailferry.net.imap.connection import Connection
+from mailferry.tasks import both
 
 
 class ImapSource:
@@ -45,7 +46,19 @@ class ImapSourceSession:
     async def listing(self, changed_since: int | None = None) -> Listing:
         if self._selected is None:
             raise LocalProtocolError("no folder is open")
-        return await reading.listing(self.connection, self._selected, changed_since)
+        return await reading.listing(self.connection, self._selected.status, changed_since)
+
+    async def select_listed(self, folder: Folder, changed_since: int | None) -> tuple[Selected, Listing]:
+        """As `SelectsListed`."""
+        if folder.status is None or not folder.status.messages:  # some servers refuse 1:* in an empty folder
+            return await self.select(folder), await self.listing(changed_since)
+        self._selected = None
+        selected, listing = await both(
+            reading.select(self.connection, folder, write=False),
+            reading.listing(self.connection, folder.status, changed_since),
+        )
+        self._selected = selected
+        return selected, listing
 
     def fetch(self, uids: Sequence[int]) -> AsyncIterator[Message | Failed]:
         return reading.fetch(self.connection, uids)

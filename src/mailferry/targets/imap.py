@@ -118,7 +118,7 @@ class ImapTargetSession:
             raise LocalProtocolError("no folder is open")
         if self._stored:
             await self.connection.run(b"NOOP", "NOOP")  # Courier tells only then what came since SELECT
-        return await reading.listing(self.connection, self._selected, changed_since)
+        return await reading.listing(self.connection, self._selected.status, changed_since)
 
     def fetch(self, uids: Sequence[int]) -> AsyncIterator[Message | Failed]:
         return reading.fetch(self.connection, uids)

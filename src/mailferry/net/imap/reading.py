@@ -92,13 +92,16 @@ async def _uidnext(connection: Connection, count: int) -> int:
     return highest + 1
 
 
-async def listing(connection: Connection, selected: Selected, changed_since: int | None) -> Listing:
-    """Uids and flags of the open folder; only changes where the server has QRESYNC and `changed_since` is given."""
-    if changed_since is not None and "QRESYNC" in connection.capabilities and selected.status.highestmodseq is not None:
+async def listing(connection: Connection, status: FolderStatus, changed_since: int | None) -> Listing:
+    """Uids and flags of the open folder; only changes where the server has QRESYNC and `changed_since` is given.
+
+    `status`: what opening it told, or is about to tell.
+    """
+    if changed_since is not None and "QRESYNC" in connection.capabilities and status.highestmodseq is not None:
         changes = await _changes(connection, changed_since)
         if changes is not None:
             return changes
-    if not selected.status.messages and not connection.exists:
+    if not status.messages and not connection.exists:
         return Listing([])
     found, _ = await _flags(connection, b"UID FETCH 1:* (UID FLAGS)")
     return Listing(found)
