@@ -38,6 +38,7 @@ CODES: Mapping[str, tuple[Severity, str]] = {
     "external-address-kind": (_W, "External address that is not SMTP"),
     "dynamic-group-unresolved": (_W, "Dynamic group without members"),
     "moderated": (_W, "Group with a moderator"),
+    "forwarding-several": (_W, "Forwarding to several addresses"),
     "referral-not-followed": (_W, "Part of the directory on another server"),
     # names and texts
     "encoding-broken": (_W, "UTF-8 read as another encoding"),

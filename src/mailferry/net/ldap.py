@@ -8,11 +8,12 @@ Invariant: no password crosses an unprotected connection unless `Server.plain` s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Any, NamedTuple, TypeVar
 
-from mailferry.errors import ConfigError, MailferryError
+from mailferry.errors import ConfigError, MailferryError, Temporary
 from mailferry.net import ldap_errors, ldap_link
 from mailferry.net.ldap_entry import Entry as Entry
 from mailferry.net.ldap_errors import Refused, Result
@@ -284,6 +285,31 @@ class Connection:
             if action == self._bind and code > 0:
                 raise ldap_errors.bind_error(code, description, info, about=about) from error
             raise ldap_errors.explain(code, description, info, about=about, referrals=referrals) from error
+
+
+class Held:
+    """One connection for many calls: opened when it is needed, dropped when it has failed (`Temporary`)."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._connection: Connection | None = None
+
+    @contextmanager
+    def use(self) -> Iterator[Connection]:
+        """The connection, opened if there is none; raises what `Connection` raises."""
+        if self._connection is None:
+            self._connection = Connection(self.server)
+        try:
+            yield self._connection
+        except Temporary:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End it; the next use opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
 def _controls(found: Sequence[tuple[str, int, bytes | None]] | None) -> tuple[Control, ...]:

@@ -8,14 +8,16 @@ groups stay references. Invariant: an object is known by its objectGUID alone, w
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mailferry.directory.readers import Changes, ad_changes, ad_entry
 from mailferry.directory.readers.ad_references import CONTROLS, References, plain, whole
-from mailferry.errors import ConfigError, Temporary
+from mailferry.errors import ConfigError
 from mailferry.model.recipient import Finding, Recipient
-from mailferry.net.ldap import Connection, Entry, Server
+from mailferry.net.ldap import Connection, Held, Server
 from mailferry.net.ldap_ad import DOMAIN_SCOPE
+from mailferry.net.ldap_entry import Entry
 from mailferry.wire import dn as names
 
 RECIPIENTS = (
@@ -45,10 +47,9 @@ class Scope:
 class ActiveDirectory:
     """A `ChangeReader` of one domain. Holds one connection while it is used; close() it, or use it as a context."""
 
-    def __init__(self, server: Server, scope: Scope = Scope()) -> None:
-        self._server = server
-        self._scope = scope
-        self._connection: Connection | None = None
+    def __init__(self, server: Server, scope: Scope | None = None) -> None:
+        self._held = Held(server)
+        self._scope = scope or Scope()
         self._domain = ""
         self._known: set[str] | None = None
 
@@ -60,14 +61,11 @@ class ActiveDirectory:
 
     def close(self) -> None:
         """End the connection; the next call makes another."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        self._held.close()
 
     def read(self) -> Iterator[Recipient | Finding]:
         """All recipients in scope, as they arrive; see the contract."""
-        try:
-            connection = self._connected()
+        with self._using() as connection:
             by_dn = self._listing(connection)
             self._known = set(by_dn.values())
             references = References(connection, self._domain, self._known, by_dn)
@@ -78,41 +76,28 @@ class ActiveDirectory:
                     if key is None or key not in told:  # bases may overlap
                         told.add(key or "")
                         yield from _told(connection, entry, references)
-        except Temporary:
-            self.close()
-            raise
 
     def ids(self) -> frozenset[str]:
-        """The ids of all that `read` would look at: a cheap way to see what was deleted (40,000 in 2 s)."""
-        try:
-            self._known = set(self._listing(self._connected()).values())
-        except Temporary:
-            self.close()
-            raise
+        """The ids of all that `read` would look at: a cheap way to see what was deleted."""
+        with self._using() as connection:
+            self._known = set(self._listing(connection).values())
         return frozenset(self._known)
 
     def cookie(self) -> bytes:
         """DirSync's where the server grants it, else one by uSNChanged, which holds for this domain controller."""
-        try:
-            return ad_changes.start(self._connected(), self._domain, self._key())
-        except Temporary:
-            self.close()
-            raise
+        with self._using() as connection:
+            return ad_changes.start(connection, self._domain, self._key())
 
     def changes(self, cookie: bytes) -> Changes:
         """What changed since. What this cannot see, and a full reading finds: who is matched by dynamic groups, and,
         without a right to see deleted objects, what was deleted (`ids` tells that, too)."""
-        try:
-            connection = self._connected()
+        with self._using() as connection:
             found = ad_changes.since(connection, self._domain, self._key(), cookie)
             if found.full_read:
                 return Changes(full_read=found.full_read)
             if found.moved_containers and self._scope.bases:
                 return Changes(full_read=f"{found.moved_containers[0]} was renamed or moved, with all below it")
             return self._changed(connection, found.ids, found.cookie)
-        except Temporary:
-            self.close()
-            raise
 
     def _changed(self, connection: Connection, ids: Sequence[str], cookie: bytes) -> Changes:
         if not ids:
@@ -149,23 +134,22 @@ class ActiveDirectory:
     def _key(self) -> str:
         return "\n".join([self._domain, *self._scope.bases, self._scope.search])
 
-    def _connected(self) -> Connection:
-        if self._connection is None:
-            connection = Connection(self._server)
-            domain = connection.root().text("defaultNamingContext")
-            if domain is None:
-                connection.close()
-                raise ConfigError(
-                    "the server does not say which domain it holds: it is no Active Directory",
-                    about=self._server.url,
-                    advice="for another LDAP server use the source kind `ldap`",
-                )
-            for base in self._scope.bases:
-                if not _below(base, domain):
-                    connection.close()
-                    raise ConfigError(f"{base} is not below {domain}", about=self._server.url)
-            self._connection, self._domain = connection, domain
-        return self._connection
+    @contextmanager
+    def _using(self) -> Iterator[Connection]:
+        with self._held.use() as connection:
+            if not self._domain:
+                domain = connection.root().text("defaultNamingContext")
+                if domain is None:
+                    raise ConfigError(
+                        "the server does not say which domain it holds: it is no Active Directory",
+                        about=self._held.server.url,
+                        advice="for another LDAP server use the source kind `ldap`",
+                    )
+                for base in self._scope.bases:
+                    if not _below(base, domain):
+                        raise ConfigError(f"it is not below {domain}, the domain of this server", about=base)
+                self._domain = domain
+            yield connection
 
 
 def _told(connection: Connection, entry: Entry, references: References) -> Iterator[Recipient | Finding]:
