@@ -22,7 +22,7 @@ from mailferry.stack.openldap.settings import BindThrough, MailSchema, Readers, 
 
 SUFFIX = "dc=acme,dc=example"
 ADMIN_PASSWORD, WRITER_PASSWORD = "ferry-admin", "ferry-writer"
-REPLICATOR_PASSWORD, LOOKUP_PASSWORD = "ferry-replicator", "ferry-lookup"
+REPLICATOR_PASSWORD, LOOKUP_PASSWORD = "ferry #{0} replicätor", "ferry-lookup"
 
 
 class OpenLdap:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pwd
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +15,14 @@ from pathlib import Path
 import ldap
 import pytest
 
+from lab import process
 from lab.ldap_people import Text, as_ldif, as_modlist, person
 from lab.openldap import LOOKUP_PASSWORD, OpenLdap
 from mailferry.errors import Permanent, SafetyStop
+from mailferry.secret import Secret
 from mailferry.stack.openldap import run
-from mailferry.stack.openldap.settings import MailSchema, Readers
+from mailferry.stack.openldap.files import Host, files
+from mailferry.stack.openldap.settings import MailSchema, Readers, Settings, Tls
 
 NewUser = Callable[[], str]
 
@@ -280,3 +285,75 @@ run.load(pathlib.Path({str(server.settings.config_dir)!r}), forever(), {server.o
     assert count(server) == 11
     assert not (server.settings.data_dir / "loading").exists()
     assert run.place(server.settings.config_dir).is_running
+
+
+@pytest.fixture
+def host() -> Iterator[tuple[Settings, Path]]:
+    """A provider's settings below a directory of its own, and that directory; slapd's packaged user owns it."""
+    root = process.workspace("host")
+    certificate, key = process.make_certificate(root / "tls")
+    key.chmod(0o644)
+    secret = Secret("host-pw")
+    yield (
+        Settings(
+            suffix="dc=acme,dc=example",
+            config_dir=root / "etc" / "slapd.d",
+            data_dir=root / "data",
+            run_dir=root / "run",
+            admin=secret,
+            writer=secret,
+            replicator=secret,
+            lookup=secret,
+            tls=Tls(certificate, key, certificate),
+        ),
+        root,
+    )
+    shutil.rmtree(root)
+
+
+def test_the_files_of_a_host_install_and_install_again(host: tuple[Settings, Path]) -> None:
+    settings, root = host
+    (root / "etc").mkdir()
+    running: list[subprocess.Popen[bytes]] = []
+    defaults = root / "etc" / "default"
+    kit = root / "kit"
+    kit.mkdir()
+    calls = root / "calls"
+    for file in files(settings, Host(defaults=defaults, stop=f"echo stop >> {calls}", start=f"echo start >> {calls}")):
+        (kit / file.name).write_bytes(file.content)
+        (kit / file.name).chmod(file.mode)
+
+    def start() -> ldap.ldapobject.LDAPObject:
+        command = f". {defaults}; exec {run.program('slapd')} -d 0 -h {settings.ldapi} -F $SLAPD_CONF"
+        owner = pwd.getpwnam("openldap")
+        running.append(process.spawn(["sh", "-c", command], log=root / "log", user=(owner.pw_uid, owner.pw_gid)))
+        connection = ldap.initialize(settings.ldapi)
+        process.wait_ready(lambda: answers(connection), running[-1], root / "log")
+        connection.simple_bind_s(settings.writer_dn, "host-pw")
+        return connection
+
+    def answers(connection: ldap.ldapobject.LDAPObject) -> bool:
+        try:
+            connection.search_s("", ldap.SCOPE_BASE)
+        except ldap.SERVER_DOWN:
+            return False
+        return True
+
+    subprocess.run([kit / "install.sh"], check=True)
+    entry = person(settings.suffix, "lasting")
+    try:
+        start().add_s(entry[0], as_modlist(entry))
+        process.stop(running.pop())
+        subprocess.run([kit / "install.sh"], check=True)
+        assert start().search_s(entry[0], ldap.SCOPE_BASE)
+        assert len(list((root / "etc").glob("slapd.d*"))) == 2, "the former configuration is kept"
+        assert calls.read_text().split() == ["stop", "start"] * 2
+
+        (kit / "config.ldif").write_text("dn: cn=config\nobjectClass: olcGlobal\ncn: config\nolcNonsense: 1\n")
+        refused = subprocess.run([kit / "install.sh"], check=False, capture_output=True, text=True)
+        assert refused.returncode != 0 and "olcNonsense" in refused.stderr
+        assert calls.read_text().split() == ["stop", "start"] * 2, "the server runs as before"
+        assert len(list((root / "etc").glob("slapd.d*"))) == 2
+    finally:
+        for one in running:
+            process.stop(one)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mailferry.ops.directory import Place
 
 F = TypeVar("F", bound=Callable[..., Any])
-PLACES = (Path("mailferry.toml"), Path("/etc/mailferry/mailferry.toml"))
 _SHOWN = 20
 _PLAIN_SECONDS = 5.0
 
@@ -35,14 +34,7 @@ def config(command: F) -> F:
         metavar="PLACE",
         help="The ledger: a file, or postgresql://… (default: what the settings say).",
     )(command)
-    return click.option(
-        "--config",
-        "config",
-        envvar="MAILFERRY_CONFIG",
-        type=click.Path(path_type=Path),
-        metavar="FILE.toml",
-        help="The settings (default: mailferry.toml here, or /etc/mailferry/mailferry.toml).",
-    )(command)
+    return options.settings(command)
 
 
 @click.group("directory")
@@ -237,8 +229,7 @@ def accounts_command(config: Path | None, ledger: str | None, output: Path | Non
 def _opened(config: Path | None, ledger: str | None) -> Iterator[Place]:
     from mailferry.ops import directory
 
-    chosen = config or next((one for one in PLACES if one.exists()), PLACES[0])
-    with directory.opened(chosen, ledger, options.default_ledger) as place:
+    with directory.opened(options.settings_path(config), ledger, options.default_ledger) as place:
         yield place
 
 

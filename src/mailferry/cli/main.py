@@ -16,6 +16,7 @@ COMMANDS = {
     "check": ("check", "Connect, log in, and tell what a server can do and what to expect."),
     "verify": ("verify", "Compare both sides message by message and score the result."),
     "directory": ("directory", "Bring people and groups from Active Directory and files into OpenLDAP."),
+    "stack": ("stack", "Render the servers of the open platform."),
     "report": ("report", "Write the report of what came, what did not and why, as HTML and JSON."),
     "status": ("status", "Show runs and mailboxes, also those at work in the background."),
     "log": ("log", "Show the log of a run."),

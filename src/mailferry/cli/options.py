@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 SOURCE_VARIABLE = "MAILFERRY_SOURCE_PASSWORD"
 TARGET_VARIABLE = "MAILFERRY_TARGET_PASSWORD"
+SETTINGS = (Path("mailferry.toml"), Path("/etc/mailferry/mailferry.toml"))
 SECRETS = "env:NAME, file:PATH, command:COMMAND or keyring:SERVICE/USER"
 
 
@@ -43,6 +44,22 @@ def passwords(command: F) -> F:
             help=f"Where the {side}'s password is: {SECRETS}. Default: ${variable}, else it is asked for.",
         )(command)
     return command
+
+
+def settings(command: F) -> F:
+    return click.option(
+        "--config",
+        "config",
+        envvar="MAILFERRY_CONFIG",
+        type=click.Path(path_type=Path),
+        metavar="FILE.toml",
+        help="The settings (default: mailferry.toml here, or /etc/mailferry/mailferry.toml).",
+    )(command)
+
+
+def settings_path(config: Path | None) -> Path:
+    """The settings file: the one given, or the first that there is."""
+    return config or next((one for one in SETTINGS if one.exists()), SETTINGS[0])
 
 
 def ledger(command: F) -> F:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 
 from argon2.low_level import Type, hash_secret
 
-from mailferry.errors import ConfigError
 from mailferry.secret import Secret
 from mailferry.stack.openldap import access
 from mailferry.stack.openldap.definitions import FOLDER
@@ -26,7 +24,7 @@ MEMORY, ROUNDS, LANES = 19456, 2, 1
 ADDRESSES = {MailSchema.INET: "mailLocalAddress", MailSchema.QMAIL: "mailAlternateAddress"}
 """The attribute that holds every address of a recipient, the primary one and the IMCEAEX ones included."""
 
-_MODULES = ("back_mdb", "back_ldap", "syncprov", "ppolicy", "unique", "constraint", "remoteauth")
+_MODULES = ("back_mdb", "syncprov", "ppolicy", "unique", "constraint", "remoteauth")
 _ARGON2 = f"argon2 m={MEMORY} t={ROUNDS} p={LANES}"
 _INDEXES = (
     "objectClass,entryCSN,entryUUID,mailferrySourceId,mailferryKind,mailferryRoute,mailferryHidden,mailferryX500 eq",
@@ -39,7 +37,7 @@ Entry = tuple[str, dict[str, list[str]]]
 
 
 def config(settings: Settings) -> bytes:
-    """cn=config as LDIF, for `slapadd -n 0`. ConfigError when OpenLDAP's own schema files are missing."""
+    """cn=config as LDIF, for `slapadd -n 0`."""
     parts = [_text(entry) for entry in (_global(settings), _modules(settings), _schema_root())]
     parts += _schemas(settings)
     databases = [_frontend(settings), _config_database(settings), _main_database(settings)]
@@ -120,21 +118,16 @@ def _schema_root() -> Entry:
 
 
 def _schemas(settings: Settings) -> Iterator[bytes]:
-    names = ["core", "cosine", "nis", "inetorgperson", "misc"]
-    files = [settings.schemas / f"{name}.ldif" for name in names]
-    if settings.mail_schema is MailSchema.QMAIL:
-        files.append(FOLDER / "qmail.ldif")
-    for path in (*files, FOLDER / "mailferry.ldif"):
-        yield _read(path).strip() + b"\n\n"
+    """OpenLDAP's own schemas, which slapadd reads where they are installed, and ours."""
+    for name in ("core", "cosine", "nis", "inetorgperson", "misc"):
+        yield f"include: file://{settings.schemas / f'{name}.ldif'}\n\n".encode()
+    for name in own_schemas(settings):
+        yield (FOLDER / f"{name}.ldif").read_bytes()
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read the schema: {error.strerror}", about=str(path), advice="apt-get install slapd"
-        ) from error
+def own_schemas(settings: Settings) -> tuple[str, ...]:
+    """Names of the schema files of ours that a server loads, in order."""
+    return ("qmail", "mailferry") if settings.mail_schema is MailSchema.QMAIL else ("mailferry",)
 
 
 def _frontend(settings: Settings) -> Entry:

@@ -116,6 +116,15 @@ class Settings:
             raise ConfigError("not a suffix of dc= parts", about=self.suffix, advice="for example dc=acme,dc=example")
         if self.role is Role.REPLICA and not self.provider:
             raise ConfigError("a replica needs the URL of its provider", about=self.suffix)
+        for path in (self.config_dir, self.data_dir, self.run_dir):
+            if any(one.isspace() or one in '"\\' for one in str(path)):
+                raise ConfigError("slapd takes no path with blanks, quotes or backslashes", about=str(path))
+        if any(one in '"\\' or not one.isprintable() for one in self.replicator.reveal()):
+            raise ConfigError(
+                "slapd's configuration cannot hold a password with quotes or backslashes",
+                about=self.replicator_dn,
+                advice="choose another; only replicas use it",
+            )
 
     @property
     def admin_dn(self) -> str:

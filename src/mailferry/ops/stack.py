@@ -1,0 +1,84 @@
+"""The use cases of `mailferry stack`: from the settings to the files of a server. Installs and starts nothing."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from mailferry.config.settings import Settings as Config
+from mailferry.errors import ConfigError, Permanent
+from mailferry.secret import Secret
+from mailferry.stack.openldap.files import File, files
+from mailferry.stack.openldap.settings import BindThrough, MailSchema, Readers, Role, Settings, Tls
+
+CONFIG_DIR, RUN_DIR = Path("/etc/ldap/slapd.d"), Path("/run/slapd")
+DOMAIN = "source"
+
+
+def openldap_settings(config: Config, replica: int | None = None) -> Settings:
+    """What the provider is to be, or the replica of that number (1..999). ConfigError when a section is missing."""
+    if config.directory is None or config.stack is None or config.stack.openldap is None:
+        raise ConfigError(
+            "it needs [directory] and [stack.openldap]", about="mailferry.toml", advice="see docs/stack-openldap.md"
+        )
+    directory, wanted = config.directory, config.stack.openldap
+    tls = through = None
+    if wanted.certificate and wanted.key and wanted.ca_file:
+        tls = Tls(wanted.certificate, wanted.key, wanted.ca_file)
+    if wanted.controllers is not None:
+        start_tls = any(url.startswith("ldap://") for url in wanted.controllers.urls)
+        urls = {DOMAIN: wanted.controllers.urls}
+        through = BindThrough(urls, DOMAIN, wanted.controllers.ca_file, start_tls=start_tls)
+    return Settings(
+        suffix=directory.target.suffix,
+        config_dir=CONFIG_DIR,
+        data_dir=wanted.data_dir,
+        run_dir=RUN_DIR,
+        admin=Secret.from_reference(wanted.admin_password),
+        writer=Secret.from_reference(wanted.sync_password),
+        replicator=Secret.from_reference(wanted.replicator_password),
+        lookup=Secret.from_reference(wanted.lookup_password),
+        role=Role.PROVIDER if replica is None else Role.REPLICA,
+        mail_schema=MailSchema(directory.schema_),
+        readers=Readers(wanted.readers),
+        tls=tls,
+        require_tls=tls is not None,
+        bind_through=through,
+        replica_id=replica or 1,
+        provider=wanted.provider,
+        max_size=wanted.max_size_gb << 30,
+        rows=(wanted.rows, wanted.most_rows),
+        failures=wanted.failures,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One file of the output directory, and whether its content or permissions were new."""
+
+    path: Path
+    changed: bool
+
+
+def render_openldap(config: Config, out: Path, replica: int | None = None) -> list[Rendered]:
+    """Write the files of one host into `out`. ConfigError as above; Permanent when the disk says no."""
+    try:
+        out.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return [_write(out, file) for file in files(openldap_settings(config, replica))]
+    except OSError as error:
+        raise Permanent(f"cannot write: {error.strerror}", about=error.filename or str(out)) from error
+
+
+def _write(out: Path, file: File) -> Rendered:
+    """Put a file in its place by one rename, unless it is there already."""
+    path = out / file.name
+    if path.exists() and path.read_bytes() == file.content and path.stat().st_mode & 0o777 == file.mode:
+        return Rendered(path, changed=False)
+    handle, scratch = tempfile.mkstemp(dir=out, prefix=f".{file.name}.")
+    with open(handle, "wb") as stream:
+        stream.write(file.content)
+        os.fchmod(handle, file.mode)
+    os.replace(scratch, path)
+    return Rendered(path, changed=True)
