@@ -79,6 +79,9 @@ _LINKS = {  # linkID: a value goes when its target is deleted. Exchange's own nu
     "msExchModeratedByLink": 3106,
 }
 
+_READABLE = (  # for everybody who is logged in, as of the classes that Exchange brings
+    "D:(A;;RPWPCRCCDCLCLORCWOWDSDDTSW;;;DA)(A;;RPWPCRCCDCLCLORCWOWDSDDTSW;;;SY)(A;;RPLCLORC;;;AU)"
+)
 _CLASSES = (  # of their own in Exchange: all of mailRecipient's attributes, and some of a group's
     ("msExchDynamicDistributionList", f"{_OWN}.101", ("managedBy",)),
     ("publicFolder", f"{_OWN}.102", ()),
@@ -113,6 +116,7 @@ def _class(schema: str, name: str, oid: str, may: tuple[str, ...]) -> str:
     return (
         f"dn: CN={name},{schema}\nchangetype: add\nobjectClass: classSchema\ncn: {name}\nlDAPDisplayName: {name}\n"
         f"governsID: {oid}\nsubClassOf: top\nobjectClassCategory: 1\nrDNAttID: cn\nsystemOnly: FALSE\n"
+        f"defaultSecurityDescriptor: {_READABLE}\n"
         "auxiliaryClass: mailRecipient\npossSuperiors: organizationalUnit\npossSuperiors: container\n"
         + "".join(f"mayContain: {attribute}\n" for attribute in ("displayName", "mail", "proxyAddresses", *may))
     )
