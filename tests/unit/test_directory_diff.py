@@ -13,6 +13,7 @@ from mailferry.directory.diff import UNIQUE, Change, Diff, Operation, brake, com
 from mailferry.directory.entries import Entry
 from mailferry.directory.mapping import dn_key
 from mailferry.errors import SafetyStop
+from mailferry.wire import dn as names
 
 
 def entry(dn: str, **values: str | tuple[str, ...]) -> Entry:
@@ -36,10 +37,14 @@ class Target:
         elif change.operation == Operation.RENAME:
             assert change.new_dn is not None
             assert dn_key(change.new_dn) not in self.by_dn
-            self.by_dn[dn_key(change.new_dn)] = self.by_dn.pop(key)
+            source_id, attributes = self.by_dn.pop(key)
+            (((kind, value),), *_) = names.parse(change.new_dn)
+            self.by_dn[dn_key(change.new_dn)] = (source_id, attributes | {kind: (value.encode(),)})
         else:
             source_id, attributes = self.by_dn[key]
             assert source_id == change.source_id
+            (((kind, value),), *_) = names.parse(change.dn)
+            assert value.encode() in change.after.get(kind, (value.encode(),)), "naming violation"
             for name, before in change.before.items():
                 assert set(attributes.get(name, ())) == set(before)
             attributes.update(change.after)
@@ -72,7 +77,7 @@ _local = st.sampled_from(["a", "b", "c", "d"])
 @st.composite
 def populations(draw: st.DrawFn) -> dict[str, Entry]:
     """A few entries; DNs and addresses are each used once, of a small stock, so that they change hands often."""
-    names = draw(st.permutations(["a", "b", "c", "d", "e"]))
+    uids = draw(st.permutations(["a", "b", "c", "d", "e"]))
     addresses = draw(st.permutations(["u", "v", "w", "x", "y"]))
     more = draw(st.permutations(["A", "B", "C", "D", "E"]))
     found = {}
@@ -81,10 +86,10 @@ def populations(draw: st.DrawFn) -> dict[str, Entry]:
         mail = f"{addresses[number]}@x"
         aliases = (mail, f"{more[number]}@x") if draw(st.booleans()) else (mail,)
         found[source_id] = entry(
-            f"uid={names[number]},ou={branch},dc=x",
+            f"uid={uids[number]},ou={branch},dc=x",
             objectClass="inetOrgPerson",
             mailferrySourceId=source_id,
-            uid=names[number],
+            uid=uids[number],
             mail=mail,
             mailLocalAddress=aliases,
             title=draw(_local),
@@ -208,8 +213,8 @@ def test_small_steps_add_up_before_the_brake() -> None:
 
 
 def test_shown_for_people() -> None:
-    present = {"ad:1": entry("uid=a,dc=x", title="old", mail="m@x"), "ad:2": entry("uid=b,dc=x", title="t\n\x1b[2J")}
-    wanted = {"ad:1": entry("uid=c,dc=x", title="new", mail="m@x")}
+    present = {"ad:1": entry("uid=a,dc=x", title="old", uid="a"), "ad:2": entry("uid=b,dc=x", title="t\n\x1b[2J")}
+    wanted = {"ad:1": entry("uid=c,dc=x", title="new", uid="c")}
     text = list(shown(compare(wanted, present.items())))
     assert text == [
         "delete uid=b,dc=x",

@@ -18,7 +18,7 @@ from enum import Enum
 
 from mailferry.config.settings import Brake
 from mailferry.directory import passwords
-from mailferry.directory.entries import DN_ATTRIBUTES, MANAGED, OUR_CLASSES, Attributes, Entry
+from mailferry.directory.entries import DN_ATTRIBUTES, MANAGED, OUR_CLASSES, SPELLING, Attributes, Entry
 from mailferry.directory.mapping import dn_key
 from mailferry.errors import SafetyStop
 from mailferry.wire import dn as names
@@ -99,6 +99,7 @@ def compare(
         new = wanted[source_id]
         if old.dn != new.dn and dn_key(old.dn) != dn_key(new.dn):
             renamed[source_id] = (old.dn, new.dn)
+            old = _as_renamed(old, new.dn)
         change = _modification(source_id, old, new, managed)
         if change is not None:
             modified.append(change)
@@ -168,6 +169,20 @@ def _modification(source_id: str, old: Entry, new: Entry, managed: Iterable[str]
         return None
     forget = bool(passwords.forget(was, {**was, **after}))
     return Change(Operation.MODIFY, source_id, new.dn, before, after, forget=forget)
+
+
+def _as_renamed(entry: Entry, dn: str) -> Entry:
+    """The entry as a rename leaves it: the values of the old RDN gone, those of the new one there (RFC 4511 §4.9)."""
+    attributes = dict(entry.attributes)
+    for name, value in names.parse(entry.dn)[0]:
+        spelled = SPELLING.get(name.lower(), name)
+        key = value.casefold()
+        kept = (one for one in attributes.get(spelled, ()) if one.decode("utf-8", "replace").casefold() != key)
+        attributes[spelled] = tuple(kept)
+    for name, value in names.parse(dn)[0]:
+        spelled = SPELLING.get(name.lower(), name)
+        attributes[spelled] = tuple(dict.fromkeys((*attributes.get(spelled, ()), value.encode())))
+    return Entry(dn, attributes)
 
 
 def same_values(name: str, have: tuple[bytes, ...], want: tuple[bytes, ...]) -> bool:
