@@ -7,6 +7,7 @@ groups stay references. Invariant: an object is known by its objectGUID alone, w
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ class ActiveDirectory:
         self._scope = scope or Scope()
         self._domain = ""
         self._known: set[str] | None = None
+        self._listed_at = -1
+        self._next_listing = 0.0
 
     def __enter__(self) -> ActiveDirectory:
         return self
@@ -89,19 +92,23 @@ class ActiveDirectory:
             return ad_changes.start(connection, self._domain, self._key())
 
     def changes(self, cookie: bytes) -> Changes:
-        """What changed since. What this cannot see, and a full reading finds: who is matched by dynamic groups, and,
-        without a right to see deleted objects, what was deleted (`ids` tells that, too)."""
+        """What changed since. An account that may not see deleted objects learns of deletions by looking who is
+        missing (see `_missing`). What this cannot see, and a full reading finds: who is matched by dynamic groups."""
         with self._using() as connection:
             found = ad_changes.since(connection, self._domain, self._key(), cookie)
             if found.full_read:
                 return Changes(full_read=found.full_read)
             if found.moved_containers and self._scope.bases:
                 return Changes(full_read=f"{found.moved_containers[0]} was renamed or moved, with all below it")
-            return self._changed(connection, found.ids, found.cookie)
+            changed, gone = self._read_again(connection, found.ids)
+            if not found.told_deletions:
+                gone += self._missing(connection)
+            return Changes(changed, gone, found.cookie)
 
-    def _changed(self, connection: Connection, ids: Sequence[str], cookie: bytes) -> Changes:
-        if not ids:
-            return Changes(cookie=cookie)
+    def _read_again(
+        self, connection: Connection, ids: Sequence[str]
+    ) -> tuple[tuple[Recipient | Finding, ...], tuple[str, ...]]:
+        """What these objects are now, and which of them are not in scope any more."""
         entries = {}
         for start in range(0, len(ids), _AT_ONCE):
             some = "".join(f"(objectGUID={ad_changes.octets(key)})" for key in ids[start : start + _AT_ONCE])
@@ -115,8 +122,20 @@ class ActiveDirectory:
         self._known.difference_update(gone)
         self._known.update(key for key in entries if key is not None)
         references = References(connection, self._domain, self._known, {})
-        changed = [told for entry in entries.values() for told in _told(connection, entry, references)]
-        return Changes(tuple(changed), gone, cookie)
+        return tuple(told for entry in entries.values() for told in _told(connection, entry, references)), gone
+
+    def _missing(self, connection: Connection) -> tuple[str, ...]:
+        """Who was there and is not. Looked at only when the controller has changed anything at all, and seldom enough
+        to take a twentieth of the time; the first look of a process only learns who is there."""
+        latest = ad_changes.highest(connection)
+        began = time.monotonic()
+        if latest == self._listed_at or began < self._next_listing:
+            return ()
+        there = set(self._listing(connection).values())
+        missing = (self._known or there) - there
+        self._known, self._listed_at = there, latest
+        self._next_listing = began + 20 * (time.monotonic() - began)
+        return tuple(sorted(missing))
 
     def _listing(self, connection: Connection) -> dict[str, str]:
         """The ids in scope by DN in lower case."""

@@ -28,11 +28,12 @@ _REFUSALS = (Result.INSUFFICIENT_ACCESS, Result.UNAVAILABLE_CRITICAL_EXTENSION, 
 @dataclass(frozen=True, slots=True)
 class Found:
     """The ids that something happened to. `moved_containers`: DNs of organisational units that got another name or
-    place, whose contents are not reported."""
+    place, whose contents are not reported. `told_deletions`: whether what was deleted is among the ids."""
 
     ids: tuple[str, ...] = ()
     moved_containers: tuple[str, ...] = ()
     cookie: bytes = b""
+    told_deletions: bool = False
     full_read: str = ""
 
 
@@ -48,7 +49,7 @@ def start(connection: Connection, domain: str, key: str) -> bytes:
                 raise
             continue
         return _pack(way, key, cookie)
-    return _pack("usn", key, f"{_controller(connection)} {_highest(connection)}".encode())
+    return _pack("usn", key, f"{_controller(connection)} {highest(connection)}".encode())
 
 
 def since(connection: Connection, domain: str, key: str, cookie: bytes) -> Found:
@@ -75,7 +76,7 @@ def since(connection: Connection, domain: str, key: str, cookie: bytes) -> Found
         if isinstance(error, Refused) and error.result == Result.NO_SUCH_OBJECT:
             raise
         return Found(full_read=f"the server does not take the cookie: {error.message}")
-    return Found(tuple(found), tuple(moved), _pack(way, key, rest))
+    return Found(tuple(found), tuple(moved), _pack(way, key, rest), told_deletions=way == "replicate")
 
 
 def octets(key: str) -> str:
@@ -92,7 +93,7 @@ def _by_usn(connection: Connection, domain: str, key: str, rest: bytes) -> Found
     controller, _, mark = rest.decode("utf-8", "replace").rpartition(" ")
     if controller != _controller(connection) or not mark.isdigit():
         return Found(full_read="another domain controller answers than the one whose numbers the cookie holds")
-    upto = _highest(connection)
+    upto = highest(connection)
     if upto < int(mark):
         return Found(full_read="the domain controller counts from an earlier number: it was restored from a backup")
     found: dict[str, None] = {}
@@ -112,7 +113,8 @@ def _controller(connection: Connection) -> str:
     return f"{service}|{invocation.hex() if invocation is not None else ''}"
 
 
-def _highest(connection: Connection) -> int:
+def highest(connection: Connection) -> int:
+    """The number of the controller's latest change, of whatever kind."""
     text = connection.root().text("highestCommittedUSN") or ""
     if not text.isdigit():
         raise RemoteProtocolError("the server does not tell its highest uSN", about=connection.server.url)
