@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import cases, measure, results
+from bench import cases, directory, measure, results
 from bench.contenders import environment, mailferry
 from bench.results import Row
 from lab.install import install
@@ -33,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse the arguments and run; 0 when done (goals missed are results, not errors), 1 when something broke."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the size, one round, writes no file")
-    parser.add_argument("--only", action="append", choices=list(cases.CASES), default=[], help="only this case")
+    parser.add_argument(
+        "--only", action="append", choices=[*cases.CASES, "directory"], default=[], help="only this case"
+    )
     parser.add_argument("--rounds", type=int, help="rounds per case (default 3, or 1 with --quick)")
     parser.add_argument("--page", action="store_true", help="only write the page anew from results.json")
     options = parser.parse_args(argv)
@@ -52,13 +54,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             place = scratch / f"case-{number}"
             place.mkdir(mode=0o755)
             samples |= cases.run(case, rounds, place, bytecode, os.cpu_count() or 1, _say)
+        people: list[Row] = []
+        if not options.only or "directory" in options.only:
+            place = scratch / "directory"
+            place.mkdir(mode=0o755)
+            size = directory.QUICK_SIZE if options.quick else directory.SIZE
+            people = directory.run(rounds, size, place, bytecode, run, _say)
         startup = _startup(3 if options.quick else 15, bytecode)
     except measure.BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     finally:
         shutil.rmtree(scratch)
-    found = results.rows(samples, run)
+    found = [*results.rows(samples, run), *people]
     if options.quick:
         print(results.page(found, _machine(), startup, ""))
         return 0
@@ -93,6 +101,8 @@ def _machine() -> dict[str, str]:
         "system": f"{platform.freedesktop_os_release()['PRETTY_NAME']}, Linux {platform.release()}",
         "Python": platform.python_version(),
         "Dovecot": _first_line([binary("dovecot", "/usr/sbin/dovecot"), "--version"]),
+        "OpenLDAP": _first_line(["dpkg-query", "-W", "-f", "${Version}", "slapd"]),
+        "Samba": _first_line([binary("samba", "/usr/sbin/samba"), "--version"]),
         "mbsync": _first_line([binary("mbsync"), "--version"]),
     }
 

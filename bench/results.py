@@ -39,7 +39,8 @@ class Goal:
         return f"{self.times:g} x" + (f" + {self.plus_s:g} s" if self.plus_s else "")
 
 
-LIMIT = "memory limit"
+LIMIT, CPU_LIMIT, TIME_LIMIT = "memory limit", "CPU limit", "time limit"
+_UNITS = {LIMIT: "MB", CPU_LIMIT: "s of CPU", TIME_LIMIT: "s"}
 _OURS, _MAILDIR = "mailferry", "mailferry to Maildir"
 _ONE, _FAR, _TEN, _PLAIN = (
     "one mailbox",
@@ -70,8 +71,9 @@ GOALS = (
 class Row:
     """One comparison, of medians. Seconds are wall clock (`_s`) or CPU; MB are 10^6 bytes, of the largest process.
 
-    A row whose peer is LIMIT compares memory: its `ratio` is of MB, and the peer's figures are None. `goal` is empty
-    and `met` None where the project set no goal. `spread` is ours, (largest - smallest) / median.
+    A row whose peer is a limit (of memory, CPU or time) has that as its goal: its `ratio` is of MB or seconds, and the
+    peer's figures are None. `goal` is empty and `met` None where the project set no goal. `spread` is ours,
+    (largest - smallest) / median.
     """
 
     case: str
@@ -134,9 +136,70 @@ def _row(
         ours_mb=round(peak, 1),
         peer_mb=round(max(use.peak_mb for use in others), 1) if others else None,
         samples=len(usages),
-        spread=round((max(use.wall for use in usages) - min(use.wall for use in usages)) / wall, 2),
+        spread=_spread(usages),
         run=run,
     )
+
+
+def comparison(
+    case: str,
+    phase: str,
+    ours: str,
+    usages: Sequence[Usage],
+    peer: str,
+    others: Sequence[Usage],
+    run: str,
+    times: float = 0,
+) -> Row:
+    """Ours and a peer that did the same, outside the table of goals; the goal is `times` the peer's time, if given."""
+    wall, peer_wall = median(use.wall for use in usages), median(use.wall for use in others)
+    return Row(
+        case=case,
+        phase=phase,
+        ours=ours,
+        peer=peer,
+        ours_s=round(wall, 3),
+        peer_s=round(peer_wall, 3),
+        ratio=round(wall / peer_wall, 3),
+        goal=f"{times:g} x" if times else "",
+        met=wall <= times * peer_wall if times else None,
+        ours_cpu_s=round(median(use.cpu for use in usages), 3),
+        peer_cpu_s=round(median(use.cpu for use in others), 3),
+        ours_mb=round(max(use.peak_mb for use in usages), 1),
+        peer_mb=round(max(use.peak_mb for use in others), 1),
+        samples=len(usages),
+        spread=_spread(usages),
+        run=run,
+    )
+
+
+def within(
+    case: str, phase: str, ours: str, usages: Sequence[Usage], limit: str, value: float, most: float, run: str
+) -> Row:
+    """Ours against a limit: `value` and `most` in its unit."""
+    return Row(
+        case=case,
+        phase=phase,
+        ours=ours,
+        peer=limit,
+        ours_s=round(value if limit == TIME_LIMIT else median(use.wall for use in usages), 3),
+        peer_s=None,
+        ratio=round(value / most, 3),
+        goal=f"{most:g} {_UNITS[limit]}",
+        met=value <= most,
+        ours_cpu_s=round(value if limit == CPU_LIMIT else median(use.cpu for use in usages), 3),
+        peer_cpu_s=None,
+        ours_mb=round(max(use.peak_mb for use in usages), 1),
+        peer_mb=None,
+        samples=len(usages),
+        spread=_spread(usages),
+        run=run,
+    )
+
+
+def _spread(usages: Sequence[Usage]) -> float:
+    walls = [use.wall for use in usages]
+    return round((max(walls) - min(walls)) / median(walls), 2)
 
 
 def as_json(found: Iterable[Row]) -> list[dict[str, object]]:
@@ -174,7 +237,7 @@ def page(found: Sequence[Row], machine: Mapping[str, str], startup: Mapping[str,
         "",
         "| case | who | peer | wall | peer's | ratio | CPU | peer's | MB | peer's | runs | spread |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
-        *(_figures(row) for row in found if row.peer != LIMIT),
+        *(_figures(row) for row in found if row.peer_s is not None),
         "",
         "## Start-up",
         "",
@@ -202,8 +265,11 @@ def _goal_line(row: Row) -> str:
 
 
 def _words(row: Row) -> str:
-    if row.peer_s is None:
+    value = {LIMIT: row.ours_mb, CPU_LIMIT: row.ours_cpu_s, TIME_LIMIT: row.ours_s}.get(row.peer, 0.0)
+    if row.peer == LIMIT:
         how = f"no process needs more than {row.ours_mb:.0f} MB"
+    elif row.peer_s is None:
+        how = f"{value:.2f} {_UNITS[row.peer]}"
     else:
         times = f"{1 / row.ratio:.1f} times as fast as" if row.ratio < 1 else f"{row.ratio:.2f} times the time of"
         how = f"{row.ours_s:.2f} s, {times} {row.peer} ({row.peer_s:.2f} s)"
@@ -211,7 +277,7 @@ def _words(row: Row) -> str:
         return how
     limit = float(row.goal.split()[0])
     if row.peer_s is None:
-        return f"{how}, {row.ours_mb - limit:.0f} MB too much"
+        return f"{how}, {value - limit:.{0 if row.peer == LIMIT else 2}f} {_UNITS[row.peer]} too much"
     plus = float(row.goal.split()[3]) if "+" in row.goal else 0.0
     allowed = limit * row.peer_s + plus
     return f"{how}, {row.ours_s - allowed:.2f} s ({row.ours_s / allowed - 1:.0%}) too slow"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.measure import Usage
-from bench.results import LIMIT, Phase, Row, as_json, merged, page, rows
+from bench.results import CPU_LIMIT, LIMIT, TIME_LIMIT, Phase, Row, as_json, comparison, merged, page, rows, within
 
 RUN = "2026-01-01 00:00"
 
@@ -91,3 +91,24 @@ def test_the_page_says_by_how_much_a_goal_is_missed() -> None:
     assert "no process needs more than 150 MB, 30 MB too much" in text
     assert "| `mailferry --version` | 0.250 |" in text
     assert text.endswith("## Notes\n\nwhy\n")
+
+
+def test_limits_of_cpu_and_time_are_goals_in_their_own_units() -> None:
+    usages = [Usage(9.0, 4.0, 70.0), Usage(9.0, 6.0, 90.0), Usage(9.0, 5.5, 80.0)]
+    cpu = within("people", "nothing to do", "ours", usages, CPU_LIMIT, 5.5, 5.0, RUN)
+    wait = within("people", "one change", "ours", usages, TIME_LIMIT, 0.5, 2.0, RUN)
+    assert (cpu.goal, cpu.met, cpu.ratio, cpu.ours_cpu_s) == ("5 s of CPU", False, 1.1, 5.5)
+    assert (wait.goal, wait.met, wait.ratio, wait.ours_s) == ("2 s", True, 0.25, 0.5)
+    text = page([cpu, wait], {}, {}, "")
+    assert "5.50 s of CPU, 0.50 s of CPU too much" in text
+    assert "| yes | 0.50 s |" in text
+    assert "Of 2 goals 1 are met." in text
+
+
+def test_a_comparison_has_its_own_goal_or_none() -> None:
+    ours, peer = used(3.0), used(2.0)
+    assert comparison("people", "full", "ours", ours, "theirs", peer, RUN).met is None
+    assert comparison("people", "full", "ours", ours, "theirs", peer, RUN, times=1.5).met is True
+    row = comparison("people", "full", "ours", ours, "theirs", peer, RUN, times=1.2)
+    assert (row.met, row.goal, row.ratio) == (False, "1.2 x", 1.5)
+    assert "1.50 times the time of theirs (2.00 s), 0.60 s (25%) too slow" in page([row], {}, {}, "")
