@@ -45,7 +45,6 @@ _PACKAGES = {
     "libsasl2-modules-gssapi-mit": "/usr/lib/*/sasl2/libgssapiv2.so",
     "ldap-utils": "/usr/bin/ldapsearch",
     "slapd": "/usr/sbin/slapd",
-    "slapd-contrib": "/usr/lib/ldap/argon2.so",
 }
 _BENCH_PACKAGES = {"isync": "/usr/bin/mbsync"}
 _UNPACKED = {
