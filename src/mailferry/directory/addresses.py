@@ -10,6 +10,10 @@ import re
 _ATOM = re.compile(
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]+)*"
 )
+_COMMON = re.compile(
+    r"(?=.{1,64}@)[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@(?=.{1,255}$)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+"
+    r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+)
 _QUOTED = re.compile(r'"(?:[\x20!#-\[\]-~\u0080-\U0010ffff]|\\[\x20-~])*"')
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9\u0080-\U0010ffff-]{1,63}(?<!-)")
 _PREFIX = re.compile(r"(?i)(?:(?:mailto|smtp|internet|e-?mail)\s*:\s*)+")
@@ -26,6 +30,8 @@ def fault(address: str) -> str | None:
     Stricter in two points: a domain needs a dot, and address literals (`user@[192.0.2.1]`) are no directory's
     addresses.
     """
+    if _COMMON.fullmatch(address):
+        return None
     local, at, domain = address.rpartition("@")
     if not at:
         return "no @ in it"
@@ -35,7 +41,7 @@ def fault(address: str) -> str | None:
         return "nothing behind the @"
     if not _ATOM.fullmatch(local) and not _QUOTED.fullmatch(local):
         return "more than one @" if "@" in local else f"the part before the @ is not allowed: {_culprit(local)}"
-    if not all(one.isprintable() for one in address):
+    if not address.isprintable():
         return "a character that does not show"
     if len(local.encode("utf-8", "replace")) > 64:
         return "more than 64 bytes before the @"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import MappingProxyType
 
 from mailferry.directory.addresses import key
@@ -52,45 +52,49 @@ def merge_decided(everyone: Everyone, judge: Judge) -> dict[str, str]:
 
 def merge_duplicates(everyone: Everyone, judge: Judge, became: dict[str, str]) -> None:
     """Merge contacts that are somebody else here by address and name; tell of those who share name and telephone."""
-    first_with: dict[tuple[str, str], str] = {}
-    for recipient in sorted(everyone.values(), key=lambda one: one.kind is RecipientKind.CONTACT):
-        person = name_key(recipient.name)
-        keys = [(key(address), person) for address in _addresses(recipient)]
-        other = next((first_with[one] for one in keys if one in first_with), None)
-        if other is not None and recipient.kind is RecipientKind.CONTACT:
-            into = everyone[other]
-            found = finding(
-                "duplicate",
-                recipient.where,
-                f"has name and address of {into.name} ({into.where})",
-                about=recipient.id,
-                value=recipient.name,
-                proposal=into.id,
-            )
-            if judge.rule(found) == into.id:
-                _merge(everyone, recipient, into, became)
-                recipient, keys = into, [(key(address), person) for address in _addresses(everyone[other])]
-        for one in keys:
-            first_with.setdefault(one, recipient.id)
-    _near(everyone, judge, became)
+    ordered = sorted(everyone.values(), key=lambda one: one.kind is RecipientKind.CONTACT)
+    for recipient, into in _pairs(ordered, lambda one: map(key, _addresses(one)), everyone):
+        if recipient.kind is RecipientKind.CONTACT:
+            message = f"has name and address of {into.name} ({into.where})"
+            _suggest("duplicate", message, recipient, into, everyone, judge, became)
+    for recipient, into in _pairs(list(everyone.values()), _numbers, everyone):
+        message = f"has name and telephone number of {into.name} ({into.where})"
+        _suggest("duplicate-near", message, recipient, into, everyone, judge, became)
 
 
-def _near(everyone: Everyone, judge: Judge, became: dict[str, str]) -> None:
-    first_with: dict[tuple[str, str], str] = {}
-    for recipient in list(everyone.values()):
-        person = name_key(recipient.name)
-        keys = [(person, number) for number in _numbers(recipient)] if person else []
-        other = next((first_with[one] for one in keys if one in first_with), None)
-        if other is not None and other in everyone:
-            into = everyone[other]
-            message = f"has name and telephone number of {into.name} ({into.where})"
-            found = finding(
-                "duplicate-near", recipient.where, message, about=recipient.id, value=recipient.name, proposal=into.id
-            )
-            if judge.rule(found) == into.id:
-                _merge(everyone, recipient, into, became)
-        for one in keys:
-            first_with.setdefault(one, recipient.id)
+def _pairs(
+    recipients: Iterable[Recipient], keys: Callable[[Recipient], Iterable[str]], everyone: Everyone
+) -> Iterator[tuple[Recipient, Recipient]]:
+    """Those who share a key, and by their names seem to be one: each with the first such one. Names, which cost more,
+    are looked at only where a key is shared."""
+    sharing: dict[str, list[str]] = defaultdict(list)
+    for recipient in recipients:
+        for one in keys(recipient):
+            sharing[one].append(recipient.id)
+    told: set[str] = set()
+    for ids in sharing.values():
+        first_named: dict[str, str] = {}
+        for who in ids if len(ids) > 1 else ():
+            if who not in everyone or who in told:
+                continue
+            first = first_named.setdefault(name_key(everyone[who].name), who)
+            if first != who and first in everyone and everyone[who].name.strip():
+                told.add(who)
+                yield everyone[who], everyone[first]
+
+
+def _suggest(
+    code: str,
+    message: str,
+    recipient: Recipient,
+    into: Recipient,
+    everyone: Everyone,
+    judge: Judge,
+    became: dict[str, str],
+) -> None:
+    found = finding(code, recipient.where, message, about=recipient.id, value=recipient.name, proposal=into.id)
+    if judge.rule(found) == into.id:
+        _merge(everyone, recipient, into, became)
 
 
 def settle_claims(everyone: Everyone, judge: Judge) -> None:

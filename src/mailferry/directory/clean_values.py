@@ -31,6 +31,10 @@ _HIDDEN = re.compile(
 )
 _BLANK_RUN = re.compile(r"[ \t\xa0\u2000-\u200a\u202f\u3000]+")
 _BREAKS = re.compile(r"\s*[\r\n\x0b\x0c\x85\u2028\u2029]+\s*")
+_SUSPECT = re.compile(  # what a finding about a text may start from, beside blanks
+    "[\x00-\x1f\x7f-\xa0\xad\u2000-\u200b\u200e\u200f\u2028-\u202f\u2060-\u2069\u3000\ufeff\ufffd\ud800-\udfff]"
+    f"|{names.MARKS}|{names.HIGH}"
+)
 _ESCAPED = re.compile(r'[*\\<>=;"+]|^#')
 
 
@@ -80,8 +84,7 @@ class _One:
 
     def text(self, attribute: str, value: str) -> str:
         """A text put right, "" where nothing is left of it."""
-        simple = value.isascii() and value.isprintable() and len(value) <= self.policy.text_limit
-        if simple and "  " not in value and not value.startswith(" ") and not value.endswith(" "):
+        if len(value) <= self.policy.text_limit and not _is_suspect(value):
             return value
         limit = self.policy.note_limit if attribute in _LINES else self.policy.text_limit
         if len(value) > limit:
@@ -89,7 +92,7 @@ class _One:
         right = names.unscramble(value)
         if right is not None:
             value = self.rule("encoding-broken", f"{attribute} was read in the wrong encoding", value, right)
-        if "\ufffd" in value:
+        elif "\ufffd" in value or names.is_damaged(value):
             self.rule(
                 "characters-lost", f"{attribute} has lost characters on its way; the source may still have them", value
             )
@@ -238,6 +241,15 @@ class _One:
             self.rule("account-disabled", "the account is disabled; it comes disabled")
         if recipient.expires is not None and recipient.expires <= self.policy.now:
             self.rule("account-expired", "the account has expired; it comes without log-in")
+
+
+def _is_suspect(value: str) -> bool:
+    """Whether a text needs the closer look; false for nearly all."""
+    if "  " in value or value != value.strip():
+        return True
+    if value.isascii():
+        return not value.isprintable()
+    return _SUSPECT.search(value) is not None or not unicodedata.is_normalized("NFC", value)
 
 
 def _tidy(value: str, *, lines: bool) -> str:

@@ -30,8 +30,11 @@ _TITLES = re.compile(
 _PARTICLES = re.compile(r"(?i)v[ao]n|d(?:e|er|en|a|i|u|el|ella|os|as)|l[ae]|zu[mr]?|a[fv]|i?bn|bin|[ae]l|te[rn]")
 _SUFFIXES = frozenset({"jr", "sr", "ii", "iii", "iv", "phd", "md", "mba", "ret"})
 _PATRONYMIC = re.compile(r"(?i)(?:ович|евич|ич|овна|евна|ична|инична)$")
-_HIGH = re.compile(r"[\xc0-\xff]{4,}")
-_MARKS = re.compile("[ÃÂâÅÄÐÑÎÏРС][^\\x00-\\x7f]")
+HIGH = r"[\xc0-\xff]{4,}"
+"""What Windows-1251 looks like as Windows-1252."""
+MARKS = r"[ÃÂâÅÄÐÑÎÏРС][^\x00-\x7f]"
+"""What UTF-8 looks like as another encoding; `unscramble` finds out whether it is."""
+_HIGH, _MARKS = re.compile(HIGH), re.compile(MARKS)
 
 
 def name_key(name: str) -> str:
@@ -87,6 +90,18 @@ def unscramble(text: str) -> str | None:
         if len(found) < len(text):
             return unscramble(found) or found
     return None
+
+
+def is_damaged(text: str) -> bool:
+    """Whether text is UTF-8 that was read as Latin-1 and then lost its control characters (`Åukasz Å»Ã³Å`): some pairs
+    of letters are one letter in UTF-8, others only half of one."""
+    if not _MARKS.search(text):
+        return False
+    try:
+        found = text.encode("latin-1").decode("utf-8", "replace")
+    except UnicodeEncodeError:
+        return False
+    return "\ufffd" in found and any(one > "\x7f" and one != "\ufffd" for one in found)
 
 
 def _bytes(text: str, encoding: str) -> bytes:

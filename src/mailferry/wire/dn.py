@@ -15,6 +15,7 @@ Rdn = tuple[tuple[str, str], ...]
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9-]*|(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
 _SPECIAL = re.compile(r'[\\,+"<>;=\x00-\x1f\x7f]')
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
+_SIMPLE = re.compile(r'[^\\"+;<>#\x00]*')
 _PLAIN = re.compile(r'[^\\,+"<>;\x00]+')
 
 
@@ -43,6 +44,11 @@ def parse(text: str) -> tuple[Rdn, ...]:
 
     UserError for what is no DN; its message says where.
     """
+    if _SIMPLE.fullmatch(text):
+        pieces = [piece.partition("=") for piece in text.split(",")]
+        plain = tuple([((kind.strip(" "), value.strip(" ")),) for kind, _, value in pieces])
+        if all(equals and _TYPE.fullmatch(rdn[0][0]) for rdn, (_, equals, _) in zip(plain, pieces, strict=True)):
+            return plain
     position = _blanks(text, 0)
     if position == len(text):
         return ()

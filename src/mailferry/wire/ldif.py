@@ -14,6 +14,7 @@ import codecs
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mailferry.errors import LocalProtocolError
 
@@ -24,6 +25,7 @@ LIMIT = 32 * 1024 * 1024
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:;[A-Za-z0-9=*_-]+)*")
 _SAFE = re.compile(rb"(?![ :<])[\x20-\x7e]*(?<! )")
+_MEANT = {len(name) for name in ("dn", "changetype", "control")}  # the names that mean something in a record
 _TRAILER = {"search", "result", "matcheddn", "text"}  # what ldapsearch writes below the entries
 
 
@@ -92,6 +94,9 @@ class _Reading:
             self.values.append(Value("-", b"", number))
             return
         name, value = _split(number, line)
+        if self.dn is not None and type(value) is bytes and len(name) not in _MEANT:
+            self.values.append(Value(name, value, number))
+            return
         lower = name.lower()
         if self.first and lower == "version":
             self.first = False
@@ -127,16 +132,23 @@ class _Reading:
         self.dn, self.values, self.change, self.skipping = None, [], None, False
 
 
+@lru_cache(4096)
+def _name(head: bytes) -> str:
+    """What stands before the colon as an attribute's name; "" if it is none."""
+    name = head.decode("latin-1").strip()
+    return name if _NAME.fullmatch(name) else ""
+
+
 def _split(number: int, line: bytes) -> tuple[str, bytes | Fault]:
     """`name: value` taken apart; the value decoded, or a Fault."""
     head, colon, rest = line.partition(b":")
-    name = head.decode("latin-1").strip()
-    if not colon or not _NAME.fullmatch(name):
+    name = _name(head) if colon else ""
+    if not name:
         return "", Fault(number, "not an attribute: a name and a colon are missing", shown(line), "value")
+    if not rest.startswith((b":", b"<")):
+        return name, rest.lstrip(b" ")
     if rest.startswith(b"<"):
         return name, Fault(number, "the value is in another file, which is not read", shown(line), "value")
-    if not rest.startswith(b":"):
-        return name, rest.lstrip(b" ")
     try:
         return name, binascii.a2b_base64(rest[1:].strip(b" "), strict_mode=True)
     except (binascii.Error, ValueError) as error:
@@ -169,47 +181,54 @@ def _utf8(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield head
 
 
-def _lines(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Lines without their ends, and whether the rest of an overlong line was dropped."""
-    pending: list[bytes] = []
+def _lines(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Lines without their ends, cut at LIMIT, and their true lengths."""
+    rest: list[bytes] = []
     size = 0
     for chunk in chunks:
-        start = 0
-        while (end := chunk.find(b"\n", start)) >= 0:
-            if size <= LIMIT:
-                pending.append(chunk[start:end])
-            line = b"".join(pending).removesuffix(b"\r")
-            yield line[:LIMIT], size + end - start > LIMIT
-            pending, size, start = [], 0, end + 1
+        *whole, last = chunk.split(b"\n")
+        for line in whole:
+            if size:
+                size += len(line)
+                line = b"".join([*rest, line])[:LIMIT]
+                rest = []
+                yield line.removesuffix(b"\r"), size
+                size = 0
+            else:
+                yield line.removesuffix(b"\r"), len(line)
         if size <= LIMIT:
-            pending.append(chunk[start:])
-        size += len(chunk) - start
+            rest.append(last)
+        size += len(last)
     if size:
-        yield b"".join(pending).removesuffix(b"\r")[:LIMIT], size > LIMIT
+        yield b"".join(rest)[:LIMIT].removesuffix(b"\r"), size
 
 
-def _unfolded(lines: Iterable[tuple[bytes, bool]]) -> Iterator[tuple[int, bytes | Fault]]:
+def _unfolded(lines: Iterable[tuple[bytes, int]]) -> Iterator[tuple[int, bytes | Fault]]:
     """Logical lines with the number of their first physical one, comments left out, overlong ones as a Fault."""
-    parts: list[bytes] = []
+    line, more = b"", [b""]
     start, size, number = 0, 0, 0
-    for number, (line, cut) in enumerate(lines, 1):
-        if line.startswith(b" ") and parts != [b""] and start:
-            size += len(line) + (LIMIT if cut else 0)
+    for number, (following, length) in enumerate(lines, 1):
+        if following.startswith(b" ") and line and start:
+            size += length
             if size <= LIMIT:
-                parts.append(line[1:])
+                more.append(following[1:])
             continue
-        if start:
-            yield from _logical(start, parts, size)
-        parts, start, size = [line], number, len(line) + (LIMIT if cut else 0)
-    if start:
-        yield from _logical(start, parts, size)
+        if start and not line.startswith(b"#"):
+            yield start, _joined(start, line, more, size)
+        line, start, size = following, number, length
+        if len(more) > 1:
+            more = [b""]
+    if start and not line.startswith(b"#"):
+        yield start, _joined(start, line, more, size)
 
 
-def _logical(start: int, parts: list[bytes], size: int) -> Iterator[tuple[int, bytes | Fault]]:
+def _joined(start: int, line: bytes, more: list[bytes], size: int) -> bytes | Fault:
     if size > LIMIT:
-        yield start, Fault(start, f"longer than {LIMIT} bytes", shown(parts[0]), "value")
-    elif not parts[0].startswith(b"#"):
-        yield start, b"".join(parts)
+        return Fault(start, f"longer than {LIMIT} bytes", shown(line), "value")
+    if len(more) > 1:
+        more[0] = line
+        return b"".join(more)
+    return line
 
 
 def emit(dn: str, attributes: Mapping[str, Sequence[bytes]]) -> bytes:

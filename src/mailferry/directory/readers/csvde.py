@@ -11,11 +11,10 @@ from pathlib import Path
 
 from mailferry.directory.codes import finding
 from mailferry.directory.readers.csv_rows import Broken, Row
-from mailferry.directory.readers.entry import dn_key, key_of, make_entry, own_id
+from mailferry.directory.readers.entry import dn_key, key_of, make_entry, own_id, with_ids
 from mailferry.directory.readers.entry import recipients as recipients_of
 from mailferry.directory.readers.identity import Ids
 from mailferry.model.recipient import Finding, Recipient
-from mailferry.net.ldap import Entry
 
 _HEX = re.compile(r"X'((?:[0-9A-Fa-f]{2})*)'")
 _SEMICOLON = re.compile(r"(?<!\\);")
@@ -39,25 +38,32 @@ def values(cell: str) -> tuple[bytes, ...]:
 
 
 def recipients(path: Path, header: Sequence[str], rows: Iterator[Row | Broken]) -> Iterator[Recipient | Finding]:
-    """The rows as recipients. All rows are held until the last is read, since they refer to each other by name."""
+    """The rows as findings and, once all are read, as recipients, since they refer to each other by name."""
     names = [name.strip().lower() for name in header]
-    entries: list[tuple[Entry, str]] = []
+    found: list[Recipient] = []
+    resolve: dict[str, str] = {}
+    ids = Ids("csv:")
     for row in rows:
         where = f"{path}:{row.line}"
         if isinstance(row, Broken):
             yield finding("row-broken", where, row.message, value=row.text)
-        elif any(cell.strip() for cell in row.cells[len(names) :]):
+            continue
+        if any(cell.strip() for cell in row.cells[len(names) :]):
             message = (
                 f"{len(row.cells)} fields, but {len(names)} columns: a comma stands in a field without quotation marks"
             )
             yield finding("row-long", where, message, value=row.cells[0][:80])
-        else:
-            cells = zip(names[1:], row.cells[1:], strict=False)
-            pairs = [(name, value) for name, cell in cells if cell for value in values(cell)]
-            entries.append((make_entry(row.cells[0].encode("utf-8", "replace"), pairs)[0], where))
-    ids = Ids("csv:")
-    given = [ids.give(own_id(entry), key_of(entry), where) for entry, where in entries]
-    resolve = {dn_key(entry.dn): steady for (entry, _), (steady, _) in zip(entries, given, strict=True)}
-    for (entry, where), (steady, notes) in zip(entries, given, strict=True):
+            continue
+        cells = zip(names[1:], row.cells[1:], strict=False)
+        pairs = [(name, value) for name, cell in cells if cell for value in values(cell)]
+        entry, _ = make_entry(row.cells[0].encode("utf-8", "replace"), pairs)
+        steady, notes = ids.give(own_id(entry), key_of(entry), where)
+        resolve.setdefault(dn_key(entry.dn), steady)
         yield from notes
-        yield from recipients_of(entry, where, steady, resolve)
+        for result in recipients_of(entry, where, steady):
+            if isinstance(result, Recipient):
+                found.append(result)
+            else:
+                yield result
+    for recipient in found:
+        yield with_ids(recipient, resolve)

@@ -6,10 +6,12 @@ Invariant: an entry is a recipient, or a finding says why it is none; text that 
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import uuid
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from mailferry.directory import addresses
 from mailferry.directory.codes import finding
@@ -63,6 +65,8 @@ _STRUCTURE = frozenset(
 )
 _PERSONS = frozenset({"person", "organizationalperson", "inetorgperson", "mozillaabpersonalpha", "contact", "user"})
 _OF_ACTIVE_DIRECTORY = frozenset({"objectguid", "samaccountname", "proxyaddresses", "legacyexchangedn"})
+_MANY = ("members", "owners", "accept_from", "reject_from", "send_on_behalf", "full_access")
+_DN = "dn:"  # before a reference that is not resolved yet
 _ACCOUNTS = frozenset({"qmailuser", "inetlocalmailrecipient", "mailrecipient", "posixaccount"})
 
 
@@ -135,9 +139,9 @@ def _mail_in(text: str) -> str:
         return ""
 
 
-def recipients(entry: Entry, where: str, steady: str, resolve: Mapping[str, str]) -> list[Recipient | Finding]:
-    """The recipient that an entry is, after what is wrong with it; or why it is none. `steady`: its id; `resolve`: keys
-    of DNs → ids."""
+def recipients(entry: Entry, where: str, steady: str) -> list[Recipient | Finding]:
+    """The recipient that an entry is, after what is wrong with it; or why it is none. `steady`: its id. References are
+    DNs as they stand: `with_ids` resolves them once all entries are known."""
     found: list[Recipient | Finding] = []
     try:
         names.parse(entry.dn)
@@ -151,20 +155,35 @@ def recipients(entry: Entry, where: str, steady: str, resolve: Mapping[str, str]
         return [finding("entry-not-recipient", where, f"{entry.dn[:200]} ({what})", value=entry.dn[:200])]
     if entry.attrs.keys() & _OF_ACTIVE_DIRECTORY:
         around = Around(
-            lambda value: _reference(value.decode("utf-8", "replace"), resolve),
+            lambda value: _DN + value.decode("utf-8", "replace"),
             lambda store: None,
             lambda filter, base: "a file cannot be asked",
         )
         recipient, wrong = to_recipient(entry, where, around, steady)
         return [*found, *wrong] if recipient is None else [*found, *wrong, recipient]
-    return [*found, _plain(entry, where, steady, resolve, classes, mail)]
+    return [*found, _plain(entry, where, steady, classes, mail)]
 
 
-def _plain(
-    entry: Entry, where: str, steady: str, resolve: Mapping[str, str], classes: set[str], mail: list[str]
-) -> Recipient:
+def with_ids(recipient: Recipient, resolve: Mapping[str, str]) -> Recipient:
+    """The recipient with ids for DNs; `smtp:` where a DN names an address of nobody here, else the DN as it is
+    (cleaning tells). `resolve`: keys of DNs → ids."""
+
+    def right(reference: str) -> str:
+        return _reference(reference.removeprefix(_DN), resolve) if reference.startswith(_DN) else reference
+
+    changes: dict[str, Any] = {
+        name: tuple(right(one) for one in values) for name in _MANY if (values := getattr(recipient, name))
+    }
+    if recipient.manager is not None:
+        changes["manager"] = right(recipient.manager)
+    if recipient.forwarding is not None:
+        changes["forwarding"] = dataclasses.replace(recipient.forwarding, to=right(recipient.forwarding.to))
+    return dataclasses.replace(recipient, **changes) if changes else recipient
+
+
+def _plain(entry: Entry, where: str, steady: str, classes: set[str], mail: list[str]) -> Recipient:
     is_group = bool(classes & _GROUPS)
-    members = [_reference(text, resolve) for text in _texts(entry, "member", "uniquemember")] if is_group else []
+    members = [_DN + text for text in _texts(entry, "member", "uniquemember")] if is_group else []
     outside = [f"smtp:{text}" for text in _texts(entry, "rfc822member", "rfc822mailmember")] if is_group else []
     manager = _text(entry, "manager")
     account = _text(entry, "uid")
@@ -182,7 +201,7 @@ def _plain(
         mail_host=host or None,
         details=MappingProxyType(_details(entry)),
         photo=entry.first("jpegphoto") or entry.first("thumbnailphoto"),
-        manager=_reference(manager, resolve) if manager else None,
+        manager=_DN + manager if manager else None,
         members=tuple(members + outside),
         preferences=MappingProxyType({"nickname": nickname} if nickname else {}),
     )
@@ -199,7 +218,6 @@ def _details(entry: Entry) -> dict[str, tuple[str, ...]]:
 
 
 def _reference(text: str, resolve: Mapping[str, str]) -> str:
-    """A DN as an id, as `smtp:` where it names an address of nobody here, else as it is (cleaning tells)."""
     known = resolve.get(dn_key(text))
     if known is not None:
         return known
