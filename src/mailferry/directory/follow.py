@@ -11,10 +11,10 @@ import dataclasses
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from mailferry.directory import diff as comparing
 from mailferry.directory import mapping, writer
@@ -49,6 +49,13 @@ _BEAT = 5.0
 _LONGEST_WAIT = 60.0
 _WHOLE = frozenset(("group-empty",))
 """Findings that a recipient without its references has for no reason of its own."""
+
+
+@runtime_checkable
+class Listing(Protocol):
+    """A reader that can quickly tell whom it would read."""
+
+    def ids(self) -> Set[str]: ...
 
 
 @dataclass(slots=True)
@@ -103,13 +110,17 @@ class Follower:
     def run(self) -> None:
         """Until `mailferry stop`. SafetyStop, AuthError and Permanent end it; Temporary never does."""
         full, reconcile_at = True, self._next_reconciliation()
+        list_at = time.monotonic() + self.world.settings.follow.list_seconds
         while self._beat() is not Control.STOP:
             try:
                 if full or time.time() >= reconcile_at:
-                    self._full()
+                    self.full()
                     full, reconcile_at = False, self._next_reconciliation()
                 else:
-                    full = self._delta()
+                    full = self.delta()
+                    if time.monotonic() >= list_at:
+                        self.deletions()
+                        list_at = time.monotonic() + self.world.settings.follow.list_seconds
                 self.waits, self.trouble = 0, ""
             except Temporary as error:
                 full = full or self._dirty
@@ -129,7 +140,8 @@ class Follower:
             self.connection = self.connect()
         return self.connection
 
-    def _full(self) -> None:
+    def full(self) -> None:
+        """Everything compared; the cookie then stands for the moment before."""
         began = time.monotonic()
         step = full_step(
             self.world,
@@ -150,27 +162,38 @@ class Follower:
             self.index.put(one)
         self.on_step(step, time.monotonic() - began)
 
-    def _delta(self) -> bool:
-        """Whether a full reading is needed."""
-        began = time.monotonic()
+    def delta(self) -> bool:
+        """What changed since the cookie; whether a full reading is needed instead."""
         changes = self.reader.changes(self.cookie)
         if changes.full_read:
             log.warning("the source cannot tell its changes (%s); everything is read again", changes.full_read)
             return True
         if changes.changed or changes.gone:
-            self._dirty = True
-            planned, ids = plan_changes(self.world, self.index, changes)
-            step = Stepped(planned, self._compare(planned, ids))
-            self._brake(step)
-            if step.diff.changes or self.world.unsaved:
-                write(self.world, self.ledger, self.directory.id, self.run_id, self.target(), step, self.progress)
-                self.steps += 1
-                self.on_step(step, time.monotonic() - began)
-            self._dirty = False
-        if changes.cookie != self.cookie:
-            self.cookie = changes.cookie
-            records.set_cookie(self.ledger, self.directory.id, self.cookie)
+            self._step(changes)
+        self.cookie = changes.cookie
         return False
+
+    def deletions(self) -> None:
+        """Who is no longer listed: deletions that the account may not see as changes."""
+        if not isinstance(self.reader, Listing):
+            return
+        gone = tuple(self.world.raw.keys() - self.reader.ids())
+        if gone:
+            self._step(Changes(gone=gone, cookie=self.cookie))
+
+    def _step(self, changes: Changes) -> None:
+        began = time.monotonic()
+        self._dirty = True
+        planned, ids = plan_changes(self.world, self.index, changes)
+        step = Stepped(planned, self._compare(planned, ids))
+        self._brake(step)
+        if step.diff.changes or self.world.unsaved:
+            write(self.world, self.ledger, self.directory.id, self.run_id, self.target(), step, self.progress)
+            self.steps += 1
+            records.set_cookie(self.ledger, self.directory.id, changes.cookie)
+        self._dirty = False
+        if step.diff.changes or planned.cleaned.open:
+            self.on_step(step, time.monotonic() - began)
 
     def _compare(self, planned: Planned, ids: Sequence[str]) -> comparing.Diff:
         suffix = self.world.settings.target.suffix
@@ -193,7 +216,10 @@ class Follower:
             if now - self._beaten < _BEAT:
                 return Control.RUN
             self._beaten = now
-            records.renew(self.ledger, self.directory.id)
+            if self.cookie and not self._dirty:
+                records.set_cookie(self.ledger, self.directory.id, self.cookie)
+            else:
+                records.renew(self.ledger, self.directory.id)
             wish = self.ledger.heartbeat(self.run_id, self.summary())
             if wish is not Control.PAUSE:
                 return wish
