@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from lab.openldap import OpenLdap
 from lab.samba import Samba
 from mailferry.directory.follow import Follower
-from mailferry.directory.readers.ad import ActiveDirectory
 from mailferry.errors import SafetyStop
 from mailferry.ledger import directory as records
 from mailferry.ledger.rows import ChangeState
@@ -67,19 +65,6 @@ def test_every_kind_of_change_within_two_seconds(pair: Pair, names: list[str]) -
         assert max(spent) < 2, spent
         assert gone < 20  # an ordinary account may not see deleted objects
     assert pair.sync()[1].diff.changes == ()
-
-
-def test_a_deletion_that_is_not_told_as_a_change(pair: Pair, names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    pair.config.write_text(pair.config.read_text().replace("poll_seconds", "list_seconds = 0.5\npoll_seconds"))
-    dns = [pair.ad.add_user(name, parent=pair.ou) for name in names]
-    group_of(pair.ad, pair.ou, f"G {names[0]}", dns)
-    true = ActiveDirectory.changes
-    monkeypatch.setattr(ActiveDirectory, "changes", lambda self, cookie: replace(true(self, cookie), gone=()))
-    with pair.following():
-        pair.ad.delete(dns[0])
-        until(lambda: len(pair.entries()) == len(names))
-        (group,) = [one for one in pair.entries().values() if one["mailferryKind"] == {b"group"}]
-        assert len(group["member"]) == len(names) - 1
 
 
 def test_an_address_that_two_claim_for_a_while(pair: Pair, names: list[str]) -> None:

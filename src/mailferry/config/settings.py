@@ -144,12 +144,6 @@ class Follow(_Table):
     """How `mailferry directory sync --follow` keeps in step."""
 
     poll_seconds: float = Field(default=0.5, gt=0, le=3600, description="How often the source is asked for changes.")
-    list_seconds: float = Field(
-        default=300.0,
-        gt=0,
-        description="How often the source is asked for a list of everybody: an account that may not see deleted objects "
-        "is not told of deletions otherwise.",
-    )
     reconcile_at: str = Field(
         default="02:30",
         pattern=r"^([01]\d|2[0-3]):[0-5]\d$",

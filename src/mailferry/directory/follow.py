@@ -11,10 +11,10 @@ import dataclasses
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from mailferry.directory import diff as comparing
 from mailferry.directory import mapping, writer
@@ -49,13 +49,6 @@ _BEAT = 5.0
 _LONGEST_WAIT = 60.0
 _WHOLE = frozenset(("group-empty",))
 """Findings that a recipient without its references has for no reason of its own."""
-
-
-@runtime_checkable
-class Listing(Protocol):
-    """A reader that can quickly tell whom it would read."""
-
-    def ids(self) -> Set[str]: ...
 
 
 @dataclass(slots=True)
@@ -110,7 +103,6 @@ class Follower:
     def run(self) -> None:
         """Until `mailferry stop`. SafetyStop, AuthError and Permanent end it; Temporary never does."""
         full, reconcile_at = True, self._next_reconciliation()
-        list_at = time.monotonic() + self.world.settings.follow.list_seconds
         while self._beat() is not Control.STOP:
             try:
                 if full or time.time() >= reconcile_at:
@@ -118,9 +110,6 @@ class Follower:
                     full, reconcile_at = False, self._next_reconciliation()
                 else:
                     full = self.delta()
-                    if time.monotonic() >= list_at:
-                        self.deletions()
-                        list_at = time.monotonic() + self.world.settings.follow.list_seconds
                 self.waits, self.trouble = 0, ""
             except Temporary as error:
                 full = full or self._dirty
@@ -172,14 +161,6 @@ class Follower:
             self._step(changes)
         self.cookie = changes.cookie
         return False
-
-    def deletions(self) -> None:
-        """Who is no longer listed: deletions that the account may not see as changes."""
-        if not isinstance(self.reader, Listing):
-            return
-        gone = tuple(self.world.raw.keys() - self.reader.ids())
-        if gone:
-            self._step(Changes(gone=gone, cookie=self.cookie))
 
     def _step(self, changes: Changes) -> None:
         began = time.monotonic()
