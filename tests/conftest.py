@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
@@ -21,6 +21,20 @@ from lab.postgres import Postgres
 from lab.samba import Samba
 
 _numbers = itertools.count()
+LOG_TAIL = 3000
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows the ends of its servers' logs."""
+    report = yield
+    if report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if callable(log := getattr(value, "log", None)):
+                report.sections.append((f"log of {name}", log()[-LOG_TAIL:]))
+    return report
 
 
 @pytest.fixture
