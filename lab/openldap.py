@@ -145,7 +145,7 @@ class OpenLdap:
 
     def load(self, entries: Iterable[bytes]) -> None:
         """Add LDIF in bulk; slapd has to be stopped."""
-        run.load(self.settings.config_dir, entries, self.owner)
+        run.load(self.settings.config_dir, entries)
 
     def connect(self, dn: str | None = None, password: str = ADMIN_PASSWORD) -> ldap.ldapobject.LDAPObject:
         """A connection of python-ldap, bound as `dn`, the administrator by default; "" for nobody."""

@@ -245,6 +245,11 @@ def test_a_bad_entry_in_a_bulk_load_changes_nothing(own_openldap: OpenLdap) -> N
 
     with pytest.raises(Permanent, match="uid=bad"):
         server.load(bad())
+    large = [as_ldif(person(server.suffix, "large", jpegPhoto="x" * 1000000)) for _ in range(2)]
+    server.configure(max_size=1 << 20)
+    with pytest.raises(Permanent, match="MDB_MAP_FULL"):
+        server.load(large)
+    server.configure(max_size=1 << 30)
     with pytest.raises(RuntimeError, match="the ledger is gone"):
         server.load(failing())
     assert not (server.settings.data_dir / "loading").exists()
@@ -266,7 +271,7 @@ def forever():
         if number == 2000:
             pathlib.Path({str(tmp_path)!r}, "mark").touch()
             time.sleep(60)
-run.load(pathlib.Path({str(server.settings.config_dir)!r}), forever(), {server.owner!r})
+run.load(pathlib.Path({str(server.settings.config_dir)!r}), forever())
 """
     environment = os.environ | {"PYTHONPATH": "src:."}
     loading = subprocess.Popen([sys.executable, "-c", script], env=environment)

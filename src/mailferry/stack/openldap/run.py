@@ -94,20 +94,21 @@ def place(config_dir: Path) -> Place:
         raise ConfigError(f"it does not say {error.args[0]}", about=str(config_dir)) from error
 
 
-def load(config_dir: Path, entries: Iterable[bytes], owner: Owner | None = None) -> None:
-    """Add entries (LDIF, parents first) to what the database holds, with slapd stopped. `owner`: as of `configure`.
+def load(config_dir: Path, entries: Iterable[bytes]) -> None:
+    """Add entries (LDIF, parents first) to what the database holds, with slapd stopped; as root, or as slapd's user.
 
     slapadd gives each new entry its entryUUID and entryCSN, and the suffix the contextCSN that replicas ask for.
-    SafetyStop: slapd runs. Permanent: slapadd refused an entry. Whatever is raised, here or by `entries`, nothing has
-    changed.
+    SafetyStop: slapd runs. Permanent: slapadd refused an entry, or the disk said no. Whatever is raised, here or by
+    `entries`, nothing has changed.
     """
     here = place(config_dir)
     if here.is_running:
         raise SafetyStop("slapd is running", about=str(config_dir), advice="stop it, or load over LDAP")
     loading = here.data_dir / "loading"
-    shutil.rmtree(loading, ignore_errors=True)
-    _make(loading, owner)
     try:
+        owner = _owner(here.data_dir)
+        shutil.rmtree(loading, ignore_errors=True)
+        _make(loading, owner)
         with tempfile.TemporaryDirectory(prefix="mailferry-slapadd-") as scratch:
             aside = _copied(here, Path(scratch), loading, owner)
             arguments = ["-q", "-w", "-S", str(here.server_id), "-n", str(here.number), "-F", str(aside)]
@@ -115,8 +116,18 @@ def load(config_dir: Path, entries: Iterable[bytes], owner: Owner | None = None)
         _flush(loading / "data.mdb")
         (loading / "data.mdb").rename(here.data_dir / "data.mdb")
         _flush(here.data_dir)
+    except OSError as error:
+        advice = "" if os.geteuid() == 0 else "run this as root, or as the user that slapd runs as"
+        about = str(error.filename or here.data_dir)
+        raise Permanent(f"cannot load: {error.strerror}", about=about, advice=advice) from error
     finally:
         shutil.rmtree(loading, ignore_errors=True)
+
+
+def _owner(folder: Path) -> Owner | None:
+    """Whom a folder belongs to, if we can make files for them."""
+    state = folder.stat()
+    return (state.st_uid, state.st_gid) if os.geteuid() == 0 else None
 
 
 def program(name: str) -> str:
