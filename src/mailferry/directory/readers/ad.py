@@ -67,23 +67,46 @@ class ActiveDirectory:
         self._held.close()
 
     def read(self) -> Iterator[Recipient | Finding]:
-        """All recipients in scope, as they arrive; see the contract."""
+        """All recipients in scope; see the contract. One pass: who refers to somebody not yet read comes at the end, as
+        do dynamic groups."""
+        known: set[str] = set()
+        by_dn: dict[str, str] = {}
+        waiting: list[Recipient] = []
+        dynamic: dict[str, Entry] = {}
         with self._using() as connection:
-            by_dn = self._listing(connection)
-            self._known = set(by_dn.values())
-            references = References(connection, self._domain, self._known, by_dn)
-            told: set[str] = set()
+            references = References(connection, self._domain, known, by_dn)
             for base in self._bases():
                 for entry in connection.search(base, self._scope.search, ad_entry.ATTRIBUTES, controls=CONTROLS):
                     key = ad_entry.identity(entry)
-                    if key is None or key not in told:  # bases may overlap
-                        told.add(key or "")
-                        yield from _told(connection, entry, references)
+                    if key in known or key in dynamic:
+                        continue  # bases may overlap
+                    if key is not None and entry.get("msExchDynamicDLFilter"):
+                        dynamic[key] = entry
+                        continue
+                    recipient, findings = _told(connection, entry, references)
+                    yield from findings
+                    if recipient is not None:
+                        known.add(recipient.id)
+                        by_dn[recipient.where.lower()] = recipient.id
+                        if references.is_settled(recipient):
+                            yield recipient
+                        else:
+                            waiting.append(recipient)
+            known.update(dynamic)
+            by_dn.update((plain(entry).lower(), key) for key, entry in dynamic.items())
+            for entry in dynamic.values():
+                recipient, findings = _told(connection, entry, references)
+                yield from findings
+                if recipient is not None:
+                    waiting.append(recipient)
+            self._known = known
+            while waiting:
+                yield references.settled(waiting.pop())
 
     def ids(self) -> frozenset[str]:
         """The ids of all that `read` would look at: a cheap way to see what was deleted."""
         with self._using() as connection:
-            self._known = set(self._listing(connection).values())
+            self._known = self._listing(connection)
         return frozenset(self._known)
 
     def cookie(self) -> bytes:
@@ -118,11 +141,17 @@ class ActiveDirectory:
                     entries[ad_entry.identity(entry)] = entry
         gone = tuple(key for key in ids if key not in entries)
         if self._known is None:
-            self._known = set(self._listing(connection).values())
+            self._known = self._listing(connection)
         self._known.difference_update(gone)
         self._known.update(key for key in entries if key is not None)
         references = References(connection, self._domain, self._known, {})
-        return tuple(told for entry in entries.values() for told in _told(connection, entry, references)), gone
+        changed: list[Recipient | Finding] = []
+        for entry in entries.values():
+            recipient, findings = _told(connection, entry, references)
+            changed += findings
+            if recipient is not None:
+                changed.append(references.settled(recipient))
+        return tuple(changed), gone
 
     def _missing(self, connection: Connection) -> tuple[str, ...]:
         """Who was there and is not. Looked at only when the controller has changed anything at all, and seldom enough
@@ -131,20 +160,20 @@ class ActiveDirectory:
         began = time.monotonic()
         if latest == self._listed_at or began < self._next_listing:
             return ()
-        there = set(self._listing(connection).values())
+        there = self._listing(connection)
         missing = (self._known or there) - there
         self._known, self._listed_at = there, latest
         self._next_listing = began + 20 * (time.monotonic() - began)
         return tuple(sorted(missing))
 
-    def _listing(self, connection: Connection) -> dict[str, str]:
-        """The ids in scope by DN in lower case."""
-        found = {}
+    def _listing(self, connection: Connection) -> set[str]:
+        """The ids in scope."""
+        found = set()
         for base in self._bases():
             for entry in connection.search(base, self._scope.search, ("objectGUID",), controls=(DOMAIN_SCOPE,)):
                 key = ad_entry.identity(entry)
                 if key is not None:
-                    found[entry.dn.lower()] = key
+                    found.add(key)
         return found
 
     def _bases(self) -> Iterable[str]:
@@ -171,11 +200,8 @@ class ActiveDirectory:
             yield connection
 
 
-def _told(connection: Connection, entry: Entry, references: References) -> Iterator[Recipient | Finding]:
-    recipient, findings = ad_entry.to_recipient(whole(connection, entry), plain(entry), references.around)
-    if recipient is not None:
-        yield recipient
-    yield from findings
+def _told(connection: Connection, entry: Entry, references: References) -> tuple[Recipient | None, list[Finding]]:
+    return ad_entry.to_recipient(whole(connection, entry), plain(entry), references.around)
 
 
 def _below(base: str, domain: str) -> bool:

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import replace
 
 from mailferry.directory.readers import ad_entry
-from mailferry.net.ldap import Connection, Control, Entry
+from mailferry.model.recipient import Recipient
+from mailferry.net.ldap import Connection, Control
 from mailferry.net.ldap_ad import DOMAIN_SCOPE, extended_dn
+from mailferry.net.ldap_entry import Entry
 from mailferry.net.ldap_errors import Refused, Result
 
 _GUID = re.compile(rb"<GUID=([0-9a-fA-F-]{36})>;(?:<SID=[^>]*>;)?", re.IGNORECASE)
@@ -34,40 +37,75 @@ def plain(entry: Entry) -> str:
 
 
 class References:
-    """Of one reading. `known`: the ids that are read; `by_dn`: their ids by DN in lower case, as far as known."""
+    """Of one reading. `known`: the ids that are read, and `by_dn` the same by DN in lower case; both may grow while the
+    reading goes on, and only what `settled` gives is right in the end."""
 
     def __init__(self, connection: Connection, base: str, known: Set[str], by_dn: Mapping[str, str]) -> None:
         self._connection = connection
         self._base = base
         self._known = known
         self._by_dn = by_dn
+        self._names: dict[str, str] = {}
         self._outside: dict[str, str] = {}
         self._quotas: dict[str, int | None] = {}
-        self.around = ad_entry.Around(self.reference, self.quota, self.members)
+        self.around = ad_entry.Around(self._noted, self.quota, self.members)
 
-    def reference(self, value: bytes) -> str:
-        """The id of who is read; `smtp:` and the address of who is not; else the DN itself, which leads nowhere and
-        which cleaning will tell of."""
+    def _noted(self, value: bytes) -> str:
+        """An id or a DN, whoever it is."""
         key, dn = split(value)
+        key = key or self._by_dn.get(dn.lower())
         if key is None:
-            key = self._by_dn.get(dn.lower())
-        if key is not None and key in self._known:
-            return key
-        asked = f"<GUID={key[3:]}>" if key is not None else dn
-        if asked not in self._outside:
-            self._outside[asked] = self._ask(asked, dn)
-        return self._outside[asked]
-
-    def _ask(self, asked: str, dn: str) -> str:
-        entry = self._read(asked, _OUTSIDER)
-        if entry is None:
             return dn
+        if key not in self._known:
+            self._names[key] = dn
+        return key
+
+    def is_settled(self, recipient: Recipient) -> bool:
+        """Whether all that it refers to has been read by now."""
+        return all(one in self._known or one.startswith("smtp:") for one in _all(recipient))
+
+    def settled(self, recipient: Recipient) -> Recipient:
+        """With the ids of who is read; `smtp:` and the address of who is not; else the DN itself, which leads nowhere
+        and which cleaning will tell of."""
+        final = {one: self._final(one) for one in _all(recipient)}
+
+        def some(references: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(dict.fromkeys([final[one] for one in references]))
+
+        forwarding = recipient.forwarding
+        return replace(
+            recipient,
+            manager=final[recipient.manager] if recipient.manager else None,
+            members=some(recipient.members),
+            owners=some(recipient.owners),
+            accept_from=some(recipient.accept_from),
+            reject_from=some(recipient.reject_from),
+            send_on_behalf=some(recipient.send_on_behalf),
+            full_access=some(recipient.full_access),
+            forwarding=replace(forwarding, to=final[forwarding.to]) if forwarding else None,
+        )
+
+    def _final(self, one: str) -> str:
+        if one in self._known or one.startswith("smtp:"):
+            return one
+        if not one.startswith("ad:") and (key := self._by_dn.get(one.lower())) is not None:
+            return key
+        if one not in self._outside:
+            asked = f"<GUID={one.removeprefix('ad:')}>" if one.startswith("ad:") else one
+            self._outside[one] = self._ask(asked) or self._names.get(one, one)
+        return self._outside[one]
+
+    def _ask(self, dn: str) -> str | None:
+        """The id or address of somebody; None for nobody."""
+        entry = self._read(dn, _OUTSIDER)
+        if entry is None:
+            return None
         key = ad_entry.identity(entry)
         if key is not None and key in self._known:
             return key
         proxies = (text[5:] for text in entry.texts("proxyAddresses") if text.startswith("SMTP:"))
         address = next(proxies, None) or entry.text("mail")
-        return f"smtp:{address}" if address else dn
+        return f"smtp:{address}" if address else None
 
     def quota(self, value: bytes) -> int | None:
         """The default of a mailbox database, which stands in the configuration."""
@@ -96,6 +134,19 @@ class References:
             if error.result in (Result.INVALID_DN, Result.REFERRAL, Result.INVALID_SYNTAX):
                 return None
             raise
+
+
+def _all(recipient: Recipient) -> Iterator[str]:
+    yield from recipient.members
+    yield from recipient.owners
+    yield from recipient.accept_from
+    yield from recipient.reject_from
+    yield from recipient.send_on_behalf
+    yield from recipient.full_access
+    if recipient.manager:
+        yield recipient.manager
+    if recipient.forwarding:
+        yield recipient.forwarding.to
 
 
 def _numbers(entry: Entry) -> Callable[[str], int | None]:
