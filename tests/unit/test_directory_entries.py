@@ -72,6 +72,10 @@ def test_a_person() -> None:
     }
 
 
+def test_who_has_no_principal_binds_by_dn() -> None:
+    assert texts(made(replace(ALICE, principal=None)), "mailferryBindName") == [ALICE.where]
+
+
 def test_in_the_schema_of_qmail() -> None:
     one = replace(ALICE, quota=1000, forwarding=Forwarding("ad:2", keep_copy=False), mail_host="store1")
     entry = made(one, replace(AROUND, qmail=True))

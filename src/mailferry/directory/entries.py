@@ -272,7 +272,7 @@ def _log_in(making: _Making) -> None:
         making.put("mailferryPasswordChanged", _time(one.password_changed))
     if one.id.startswith("ad:"):
         making.put("mailferryPasswordFrom", "source")
-        making.put("mailferryBindName", one.principal or one.account)
+        making.put("mailferryBindName", one.principal or one.where)  # AD takes a DN as well, but no bare account
 
 
 def _time(seconds: float) -> str:
