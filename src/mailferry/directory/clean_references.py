@@ -1,7 +1,7 @@
 """Follows the references between recipients: to nobody, in circles, to somebody left out; groups without members.
 
-Invariant: what comes back refers only to recipients that come along, or to `smtp:ADDRESS`; a restriction on who may
-send never becomes none because those it named are gone.
+Invariant: what comes back refers only to recipients that come along, or to `smtp:ADDRESS`; except that a restriction on
+who may send, or a forwarding, never becomes none because those it named are left out.
 """
 
 from __future__ import annotations

@@ -209,14 +209,14 @@ class _One:
 
     def _domain(self, mail: str, aliases: list[str]) -> str:
         accepted = self.policy.accepted_domains
-        if addresses.domain_of(mail) in accepted:
+        if addresses.domain_of(mail) in accepted or addresses.fault(mail) is not None:
             return mail
         proposal = next((alias for alias in aliases if addresses.domain_of(alias) in accepted), None)
         return self.rule("domain-wrong", f"{addresses.domain_of(mail)} is no accepted domain", mail, proposal)
 
     def _alias_domain(self, alias: str) -> str:
         domain = addresses.domain_of(alias)
-        if domain in self.policy.accepted_domains:
+        if domain in self.policy.accepted_domains or addresses.fault(alias) is not None:
             return alias
         return self.rule("alias-domain-wrong", f"{domain} is no accepted domain", alias, "")
 

@@ -22,7 +22,7 @@ _SAME = (
     (re.compile(r"(?<=[aou])e"), ""),
     (re.compile(r"w"), "v"),
     (re.compile(r"ck|q"), "k"),
-    (re.compile(r"(.)\1+"), r"\1"),
+    (re.compile(r"([^\W\d_])\1+"), r"\1"),
 )
 _TITLES = re.compile(
     r"(?i)\b(?:prof|dr|dipl|ing|mag|med|phil|rer|nat|h\.?c|mr|mrs|ms|mme|m|hr|fr|herr|frau)\.(?=\s|$|-)|\([^)]*\)|\[[^]]*\]"
