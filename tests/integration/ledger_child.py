@@ -59,7 +59,7 @@ def write_own_mailbox(where: str, number: int, chunks: int) -> None:
 
 
 def increment(where: str, mailbox_id: int, times: int) -> None:
-    """Reads and writes the mailbox's state in separate transactions: only the lease keeps updates from being lost."""
+    """Reads and writes the mailbox's identity in separate transactions: only the lease keeps updates from being lost."""
     with closing(open_ledger(where)) as ledger:
         done = 0
         while done < times:
@@ -67,8 +67,8 @@ def increment(where: str, mailbox_id: int, times: int) -> None:
                 lease = ledger.acquire(mailbox_id, owner_text(), 60)
             except Busy:
                 continue
-            state = ledger.mailbox_by_id(mailbox_id).state
-            ledger.set_mailbox_state(lease, str(int(state) + 1) if state.isdigit() else "1")
+            count = int(ledger.mailbox_by_id(mailbox_id).identity or 0)
+            ledger.bind_identity(lease, str(count + 1), anew=True)
             ledger.release(lease)
             done += 1
 
@@ -87,9 +87,9 @@ def fill_the_disk(path: str, report: str) -> None:
         except Permanent as error:
             said = f"{error.about}: {error}"
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        there = len(ledger.pending(folder))
+        there = len(ledger.messages(folder))
         ledger.intend(lease, folder, 1, intents(written + 1, written + 100), 1)
-        after = len(ledger.pending(folder))
+        after = len(ledger.messages(folder))
     Path(report).write_text(json.dumps({"written": written, "said": said, "there": there, "after": after}))
 
 

@@ -49,7 +49,6 @@ folder_epoch = (
 
 messages = sa.select(*MESSAGE).where(message.c.folder_id == sa.bindparam("of_folder")).order_by(message.c.source_uid)
 
-pending = messages.where(message.c.state == State.PENDING)
 
 confirm = message.update().where(HERE).values(state=sa.bindparam("to_state"), target_uid=sa.bindparam("to_uid"))
 

@@ -223,11 +223,6 @@ class Ledger:
                     advice="if the mailbox was rebuilt or moved on purpose, start a new ledger for it",
                 )
 
-    def set_mailbox_state(self, lease: Lease, state: str) -> None:
-        with self._write() as connection:
-            self._guard(connection, lease)
-            connection.execute(mailbox.update().where(mailbox.c.id == lease.mailbox_id).values(state=state))
-
     def acquire(self, mailbox_id: int, owner: str, ttl_seconds: float) -> Lease:
         """The right to work on a mailbox. Busy while another holds it, also another task of the same process.
 
@@ -304,15 +299,8 @@ class Ledger:
 
     def messages(self, folder_id: int) -> list[MessageRow]:
         """Every message ever seen in this folder, by source uid."""
-        return self._message_rows(statements.messages, folder_id)
-
-    def pending(self, folder_id: int) -> list[MessageRow]:
-        """Those that were about to be sent, and of which it is not recorded whether they arrived."""
-        return self._message_rows(statements.pending, folder_id)
-
-    def _message_rows(self, statement: sa.Select[Any], folder_id: int) -> list[MessageRow]:
         with self._read() as connection:
-            rows = _plain(connection.execute(statement, {"of_folder": folder_id}))
+            rows = _plain(connection.execute(statements.messages, {"of_folder": folder_id}))
             words = self._words_of(connection, {row[4] for row in rows})
             return [
                 MessageRow(uid, to, state, flags, words[number], date, size, digest, fingerprint, attempts, brought)
