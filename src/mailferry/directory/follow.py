@@ -90,6 +90,7 @@ class Follower:
     progress: Progress
     on_step: Callable[[Stepped, float], None]
     allowed: int | None = None
+    bulk: writer.Bulk | None = None
     index: _Index = field(default_factory=_Index)
     cookie: bytes = b""
     connection: ldap.Connection | None = None
@@ -142,7 +143,10 @@ class Follower:
             self.progress,
             allowed=self.allowed,
             remember=True,
+            bulk=self.bulk,
         )
+        if step.loaded:
+            self.close()
         self.allowed, self._dirty = None, False
         row = records.bind(self.ledger, self.directory.source_key, self.directory.target_key)
         self.cookie = row.cookie or b""

@@ -8,6 +8,7 @@ the entry they have.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -22,11 +23,17 @@ from mailferry.directory.entries import Around, Entry, make_entry
 from mailferry.directory.exceptions import Exceptions
 from mailferry.directory.mapping import Placed, Register
 from mailferry.directory.readers import Reader
+from mailferry.errors import Permanent, explain
 from mailferry.ledger import directory as records
 from mailferry.ledger.rows import DirectoryAccount
 from mailferry.ledger.store import Ledger
 from mailferry.model.recipient import Finding, Recipient, Severity
 from mailferry.net import ldap
+
+log = logging.getLogger("mailferry.directory")
+
+BULK_FROM = 200
+"""So many entries are worth stopping the server for."""
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how many of it are behind, and how many there are (0: not known)."""
@@ -87,12 +94,12 @@ class Planned:
 
 @dataclass(slots=True)
 class Stepped:
-    """What one step did. `written` None: a dry run."""
+    """What one step did. `written` None: a dry run. `loaded`: in bulk; the connection to the target is then void."""
 
     planned: Planned
     diff: comparing.Diff
     written: writer.Written | None = None
-    branches: list[str] = field(default_factory=list)
+    loaded: bool = False
 
 
 class Wanted(Mapping[str, Entry]):
@@ -184,20 +191,30 @@ def write(
     connection: ldap.Connection,
     step: Stepped,
     progress: Progress,
+    bulk: writer.Bulk | None = None,
 ) -> None:
     """Put new places into the ledger and its changes into the target; `step.written` tells what came of it."""
     records.put_accounts(ledger, directory_id, list(world.unsaved.values()))
     world.unsaved.clear()
-    added = [one for one in step.diff.changes if one.operation in (comparing.Operation.ADD, comparing.Operation.RENAME)]
-    if added:
-        target = world.settings.target
-        branches = target.branches.model_dump().values()
-        step.branches = writer.make_branches(connection, [f"{branch},{target.suffix}" for branch in branches])
-        for dn in step.branches:
+    target, changes = world.settings.target, step.diff.changes
+    if any(one.operation in (comparing.Operation.ADD, comparing.Operation.RENAME) for one in changes):
+        branches = [f"{branch},{target.suffix}" for branch in target.branches.model_dump().values()]
+        for dn in writer.make_branches(connection, branches):
             ledger.audit("directory branch added", dn=dn, run=run_id)
-    step.written = writer.apply(
-        connection, ledger, directory_id, run_id, step.diff.changes, lambda done, of: progress("writing", done, of)
-    )
+
+    def behind(done: int, of: int) -> None:
+        progress("writing", done, of)
+
+    if bulk is not None and not step.diff.present and len(changes) >= BULK_FROM:
+        step.loaded = True
+        try:
+            step.written = writer.load(bulk, ledger, directory_id, run_id, changes, behind)
+        except Permanent as error:
+            log.warning("%s; the entries are written over LDAP instead", explain(error))
+            with bulk.connect() as anew:
+                step.written = writer.apply(anew, ledger, directory_id, run_id, changes, behind)
+        return
+    step.written = writer.apply(connection, ledger, directory_id, run_id, changes, behind)
 
 
 def full_step(
@@ -211,6 +228,7 @@ def full_step(
     *,
     allowed: int | None = None,
     remember: bool = False,
+    bulk: writer.Bulk | None = None,
 ) -> Stepped:
     """Read everything, compare everything, write what differs. `run_id` None: a dry run, without the brake.
 
@@ -224,7 +242,7 @@ def full_step(
     if run_id is None:
         return step
     comparing.brake(step.diff, world.settings.brake, allowed)
-    write(world, ledger, directory_id, run_id, connection, step, progress)
+    write(world, ledger, directory_id, run_id, connection, step, progress, bulk)
     records.set_cookie(ledger, directory_id, cookie, reconciled=True)
     return step
 

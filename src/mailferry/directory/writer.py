@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mailferry.directory.diff import Change, Operation
 from mailferry.directory.entries import MANAGED, SPELLING, Attributes, Entry
 from mailferry.directory.mapping import dn_key
-from mailferry.errors import IntegrityError, UserError, explain
+from mailferry.errors import IntegrityError, Permanent, UserError, explain
 from mailferry.ledger import directory as records
 from mailferry.ledger.rows import ChangeState
 from mailferry.ledger.store import Ledger
 from mailferry.net import ldap
 from mailferry.net.ldap_errors import Refused, Result
 from mailferry.wire import dn as names
+from mailferry.wire.ldif import emit
 
 BATCH = 100
 """Changes recorded together, and at most so many unknown after a kill."""
+
+_TOGETHER = 5000
+"""The same for a bulk load, which is whole or not at all."""
 
 _MANY = 200
 """From so many values on, only the differing ones are sent."""
@@ -127,6 +131,39 @@ def apply(
             records.settle(ledger, results)
         progress(at + len(batch), len(changes))
     return written
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """`load` puts LDIF into the target's database without the server, which it stops and starts again: all of it, or
+    nothing and Permanent. `connect`: to the server afterwards."""
+
+    load: Callable[[Iterable[bytes]], None]
+    connect: Callable[[], ldap.Connection]
+
+
+def load(
+    bulk: Bulk,
+    ledger: Ledger,
+    directory_id: int,
+    run_id: int,
+    changes: Sequence[Change],
+    progress: Callable[[int, int], None],
+) -> Written:
+    """Make these changes, all of them additions, at once. Permanent if one entry is refused: nothing is then there,
+    and `apply` tells which one it is."""
+    ids = []
+    for at in range(0, len(changes), _TOGETHER):
+        batch = changes[at : at + _TOGETHER]
+        ids += records.intend(ledger, directory_id, run_id, [_row(change) for change in batch])
+        progress(at + len(batch), len(changes))
+    try:
+        bulk.load(emit(change.dn, change.after) for change in changes)
+    except Permanent as error:
+        records.settle(ledger, [(number, ChangeState.FAILED, explain(error)) for number in ids])
+        raise
+    records.settle(ledger, [(number, ChangeState.DONE, None) for number in ids])
+    return Written(len(changes))
 
 
 def make(connection: ldap.Connection, change: Change) -> None:

@@ -6,7 +6,10 @@ Invariant: one process at a time works on a pair of source and target; each run 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +26,8 @@ from mailferry.directory.mapping import check_rules, register_of
 from mailferry.directory.readers import Reader
 from mailferry.directory.sync import Progress, Stepped, World
 from mailferry.directory.undo import Undone, undo
-from mailferry.errors import ConfigError, UserError
+from mailferry.directory.writer import Bulk
+from mailferry.errors import ConfigError, Permanent, Temporary, UserError
 from mailferry.ledger import directory as records
 from mailferry.ledger import open_ledger
 from mailferry.ledger.rows import Directory, Run
@@ -31,6 +35,9 @@ from mailferry.ledger.store import Ledger
 from mailferry.model.recipient import RecipientKind
 from mailferry.net import ldap
 from mailferry.secret import Secret
+
+START_SECONDS = 30.0
+"""How long a slapd may take to answer after its start."""
 
 FILES = ("csv", "ldif", "vcard")
 
@@ -71,6 +78,7 @@ def world_of(place: Place) -> World:
 @contextmanager
 def reader_of(source: Source) -> Iterator[Reader]:
     """The reader that the settings ask for. ConfigError, or what connecting raises."""
+    bases = (source.base,) if source.base else ()
     if source.kind == "csv":
         from mailferry.directory.readers.csv_file import CsvFile
 
@@ -86,13 +94,12 @@ def reader_of(source: Source) -> Iterator[Reader]:
     elif source.kind == "ad":
         from mailferry.directory.readers.ad import ActiveDirectory, Scope
 
-        bases = (source.base,) if source.base else ()
         with ActiveDirectory(server_of(source), Scope(bases, source.filter or "")) as reader:
             yield reader
     else:
         from mailferry.directory.readers.ldap import LdapDirectory
 
-        with LdapDirectory(server_of(source), source.base or "", source.filter or "") as directory:
+        with LdapDirectory(server_of(source), (source.base,) if source.base else (), source.filter or "") as directory:
             yield directory
 
 
@@ -118,6 +125,60 @@ def server_of(side: Source | Target) -> ldap.Server:
     )
 
 
+def connected(target: Target) -> ldap.Connection:
+    """A connection to the target; a slapd that a killed bulk load left stopped is started first."""
+    server = server_of(target)
+    try:
+        return ldap.Connection(server)
+    except Temporary:
+        if target.bulk_start is None:
+            raise
+    command(target.bulk_start)
+    return _answering(server)
+
+
+def bulk_of(target: Target) -> Bulk | None:
+    """The bulk load that the settings ask for."""
+    if target.bulk is None or target.bulk_stop is None or target.bulk_start is None:
+        return None
+    folder, stop, start = target.bulk, target.bulk_stop, target.bulk_start
+    server = server_of(target)
+
+    def load(entries: Iterable[bytes]) -> None:
+        from mailferry.stack.openldap import run
+
+        command(stop)
+        try:
+            run.load(folder, entries)
+        finally:
+            command(start)
+            _answering(server).close()
+
+    return Bulk(load, lambda: ldap.Connection(server))
+
+
+def command(line: str) -> None:
+    """Run a command of the settings. Permanent if it fails."""
+    with tempfile.TemporaryFile() as said:  # a pipe would wait for the server that it starts
+        done = subprocess.run(["/bin/sh", "-c", line], stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=False)
+        if done.returncode != 0:
+            said.seek(0)
+            words = said.read().decode(errors="replace").strip()[-500:]
+            raise Permanent(f"the command ended with code {done.returncode}: {words}", about=line)
+
+
+def _answering(server: ldap.Server) -> ldap.Connection:
+    """A connection to a server that is being started."""
+    until = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return ldap.Connection(server)
+        except Temporary:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
 def diff(place: Place, progress: Progress) -> tuple[World, Stepped]:
     """What a sync would change. Writes nothing anywhere."""
     world = world_of(place)
@@ -132,9 +193,17 @@ def sync(
     """Put the target in step, once; returns the run's id, too."""
     with running(place, argv) as run_id:
         world = world_of(place)
-        with reader_of(place.settings.source) as reader, ldap.Connection(server_of(place.settings.target)) as target:
+        with reader_of(place.settings.source) as reader, connected(place.settings.target) as target:
             step = syncing.full_step(
-                world, place.ledger, place.directory.id, run_id, reader, target, progress, allowed=allowed
+                world,
+                place.ledger,
+                place.directory.id,
+                run_id,
+                reader,
+                target,
+                progress,
+                allowed=allowed,
+                bulk=bulk_of(place.settings.target),
             )
         place.ledger.heartbeat(run_id, summary(step))
     return run_id, world, step
@@ -156,6 +225,7 @@ def follow(
     with running(place, argv) as run_id:
         world = world_of(place)
         server = server_of(place.settings.target)
+        connected(place.settings.target).close()  # starts a slapd that a killed bulk load left stopped
         with reader_of(place.settings.source) as reader:
             follower = Follower(
                 world,
@@ -167,6 +237,7 @@ def follow(
                 progress,
                 lambda step, seconds: on_step(run_id, step, seconds),
                 allowed=allowed,
+                bulk=bulk_of(place.settings.target),
             )
             with closing(follower):
                 follower.run()
