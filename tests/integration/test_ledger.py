@@ -319,7 +319,7 @@ def test_a_holder_elsewhere_is_waited_for(ledger: Ledger) -> None:
 
 
 def pending(ledger: Ledger, folder_id: int) -> list[MessageRow]:
-    return [row for row in ledger.messages(folder_id) if row.state is State.PENDING]
+    return [row for row in ledger.messages(folder_id) if row.state == State.PENDING]
 
 
 MUTATIONS: dict[str, Callable[[Ledger, Lease, int], object]] = {
