@@ -12,12 +12,7 @@ from mailferry.cli import options
 
 
 @click.command("copy")
-@click.argument("source")
-@click.argument("target")
-@options.accounts
-@options.passwords
-@options.ledger
-@options.limits
+@options.sides
 @click.option("--folder", "include", multiple=True, metavar="GLOB", help="Only these folders (may be repeated).")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave these folders out (may be repeated).")
 @click.option("--prefix", metavar="FOLDER", help="Put everything below this folder of the target.")
@@ -50,16 +45,7 @@ from mailferry.cli import options
 @click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Write the report there at the end.")
 @options.as_json
 def copy_command(
-    source: str,
-    target: str,
-    accounts: Path | None,
-    source_password: str | None,
-    target_password: str | None,
-    ledger: str,
-    connections: int,
-    lanes: int,
-    mailboxes: int | None,
-    workers: int | None,
+    sides: options.Sides,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     prefix: str | None,
@@ -90,7 +76,7 @@ def copy_command(
     from mailferry.plan.folders import FolderPolicy
     from mailferry.plan.messages import Deletions
 
-    pairs = options.pairs(source, target, accounts, source_password, target_password, backup_of)
+    pairs = sides.pairs(backup_of)
     policy = CopyPolicy(
         people=dict(pair.people for pair in pairs if pair.people is not None),
         same_names=same_names,
@@ -107,14 +93,14 @@ def copy_command(
         accept=frozenset(Accept(one) for one in accept),
         patience=patience,
     )
-    limits = options.make_limits(connections, lanes, mailboxes, workers)
+    limits = sides.limits()
     if dry_run:
         from mailferry.cli import preview
 
-        return preview.show(pairs, ledger, policy, as_json)
+        return preview.show(pairs, sides.ledger, policy, as_json)
     return options.run_fleet(
-        lambda observe: copying.copy_fleet(pairs, ledger, policy, limits, sys.argv, observe),
-        ledger,
+        lambda observe: copying.copy_fleet(pairs, sides.ledger, policy, limits, sys.argv, observe),
+        sides.ledger,
         as_json=as_json,
         detach=detach,
         report=report,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -81,31 +82,58 @@ def default_ledger() -> str:
     return str(path)
 
 
-def limits(command: F) -> F:
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What a command that works on both sides was told of them."""
+
+    source: str
+    target: str
+    accounts: Path | None
+    source_password: str | None
+    target_password: str | None
+    ledger: str
+    connections: int
+    lanes: int
+    mailboxes: int | None
+    workers: int | None
+
+    def pairs(self, backup_of: str | None = None) -> list[Pair]:
+        """See `pairs` below."""
+        return pairs(self.source, self.target, self.accounts, self.source_password, self.target_password, backup_of)
+
+    def limits(self) -> Limits:
+        from mailferry.ops.copying import Limits
+
+        given = {"mailboxes": self.mailboxes, "workers": self.workers}
+        return Limits(
+            connections=self.connections,
+            lanes=self.lanes,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+
+
+def sides(command: Callable[..., int]) -> Callable[..., int]:
+    """SOURCE, TARGET and the options about them; the command gets them as one `Sides`."""
+
+    @functools.wraps(command)
+    def run(**values: Any) -> int:
+        return command(Sides(**{one.name: values.pop(one.name) for one in fields(Sides)}), **values)
+
     for name, text in (
         ("--workers", "Processes (default: one per core)."),
         ("--mailboxes", "Mailboxes at once (default: four per core)."),
     ):
-        command = click.option(name, type=click.IntRange(1), help=text)(command)
+        run = click.option(name, type=click.IntRange(1), help=text)(run)
     for name, default, text in (
         ("--lanes", 4, "Connections per mailbox and side, at most; fewer while many mailboxes wait."),
         ("--connections", 16, "Connections to one server at once, all mailboxes together."),
     ):
-        command = click.option(name, type=click.IntRange(1), default=default, show_default=True, help=text)(command)
-    return command
+        run = click.option(name, type=click.IntRange(1), default=default, show_default=True, help=text)(run)
+    return click.argument("source")(click.argument("target")(accounts(passwords(ledger(run)))))
 
 
 def as_json(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")(command)
-
-
-def make_limits(connections: int, lanes: int, mailboxes: int | None, workers: int | None) -> Limits:
-    from mailferry.ops.copying import Limits
-
-    given = {"mailboxes": mailboxes, "workers": workers}
-    return Limits(
-        connections=connections, lanes=lanes, **{name: value for name, value in given.items() if value is not None}
-    )
 
 
 def overrides(texts: tuple[str, ...]) -> Mapping[str, str]:

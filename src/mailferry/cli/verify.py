@@ -12,12 +12,7 @@ from mailferry.cli import options
 
 
 @click.command("verify")
-@click.argument("source")
-@click.argument("target")
-@options.accounts
-@options.passwords
-@options.ledger
-@options.limits
+@options.sides
 @click.option(
     "--content",
     type=click.Choice(["full", "sample", "none"]),
@@ -35,16 +30,7 @@ from mailferry.cli import options
 @click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Write the report there at the end.")
 @options.as_json
 def verify_command(
-    source: str,
-    target: str,
-    accounts: Path | None,
-    source_password: str | None,
-    target_password: str | None,
-    ledger: str,
-    connections: int,
-    lanes: int,
-    mailboxes: int | None,
-    workers: int | None,
+    sides: options.Sides,
     content: str,
     share: float,
     report: Path | None,
@@ -58,11 +44,11 @@ def verify_command(
     from mailferry.ops import copying
     from mailferry.verify.reading import Content
 
-    pairs = options.pairs(source, target, accounts, source_password, target_password)
-    limits = options.make_limits(connections, lanes, mailboxes, workers)
+    pairs = sides.pairs()
+    limits = sides.limits()
     return options.run_fleet(
-        lambda observe: copying.verify_fleet(pairs, ledger, limits, sys.argv, observe, Content(content), share),
-        ledger,
+        lambda observe: copying.verify_fleet(pairs, sides.ledger, limits, sys.argv, observe, Content(content), share),
+        sides.ledger,
         as_json=as_json,
         detach=False,
         report=report,
