@@ -9,7 +9,7 @@ import itertools
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,6 +152,11 @@ class OpenLdap:
         connection = ldap.initialize(self.url)
         connection.simple_bind_s(self.admin_dn if dn is None else dn, "" if dn == "" else password)
         return connection
+
+    def add(self, entry: tuple[str, Mapping[str, list[bytes]]]) -> str:
+        """Add an entry (as lab.ldap_people makes them) as the administrator; its DN."""
+        self.connect().add_s(entry[0], list(entry[1].items()))
+        return entry[0]
 
     def log(self) -> str:
         """All that slapd logged so far."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,23 +13,13 @@ from pathlib import Path
 import ldap
 import pytest
 
-from lab import process
-from lab.ldap_people import Text, as_ldif, as_modlist, person
+from lab.ldap_people import as_ldif, as_modlist, person
 from lab.openldap import LOOKUP_PASSWORD, OpenLdap
 from mailferry.errors import Permanent, SafetyStop
-from mailferry.secret import Secret
 from mailferry.stack.openldap import run
-from mailferry.stack.openldap.files import Host, files
-from mailferry.stack.openldap.settings import MailSchema, Readers, Settings, Tls
+from mailferry.stack.openldap.settings import MailSchema, Readers
 
 NewUser = Callable[[], str]
-
-
-def add(server: OpenLdap, uid: str, **more: Text) -> str:
-    """Add a person; their DN."""
-    entry = person(server.suffix, uid, **more)
-    server.connect().add_s(entry[0], as_modlist(entry))
-    return entry[0]
 
 
 def found(
@@ -45,16 +33,18 @@ def found(
 
 def test_a_group_a_contact_and_a_person_fit_the_schema(openldap: OpenLdap, new_user: NewUser) -> None:
     uid = new_user()
-    dn = add(
-        openldap,
+    addresses = [f"{uid}@acme.example", f"IMCEAEX-_O=ACME_OU={'LONG+20' * 20}CN={uid}@acme.example"]
+    entry = person(
+        openldap.suffix,
         uid,
         mailferryX500="/o=Acme/ou=First/cn=Recipients/cn=Zoë",
         mailferryHidden="FALSE",
         mailferryQuota="2147483648000",
         mailferryForwardTo="smtp@elsewhere.example",
         mailferryExpires="20301231235959Z",
-        mailLocalAddress=[f"{uid}@acme.example", f"IMCEAEX-_O=ACME_OU={'LONG+20' * 20}CN={uid}@acme.example"],
+        mailLocalAddress=addresses,
     )
+    dn = openldap.add(entry)
     admin = openldap.connect()
     group = f"cn={uid},ou=groups,{openldap.suffix}"
     admin.add_s(
@@ -109,7 +99,7 @@ def test_nobody_gets_what_is_somebodys(openldap: OpenLdap, new_user: NewUser, na
     """Also by the sync's own account, and in another case."""
     first, second = new_user(), new_user()
     taken = person(openldap.suffix, first)
-    add(openldap, first)
+    openldap.add(person(openldap.suffix, first))
     entry = person(openldap.suffix, second)
     value = taken[1][name][0] if name == "mailferrySourceId" else taken[1][name][0].upper()
     entry[1][name] = [value]
@@ -120,8 +110,8 @@ def test_nobody_gets_what_is_somebodys(openldap: OpenLdap, new_user: NewUser, na
 
 def test_who_may_see_what(openldap: OpenLdap, new_user: NewUser) -> None:
     shown, hidden = new_user(), new_user()
-    dn = add(openldap, shown, mailferryX500="/o=Acme/cn=x", telephoneNumber="+49 30 1")
-    hidden_dn = add(openldap, hidden, mailferryHidden="TRUE")
+    dn = openldap.add(person(openldap.suffix, shown, mailferryX500="/o=Acme/cn=x", telephoneNumber="+49 30 1"))
+    hidden_dn = openldap.add(person(openldap.suffix, hidden, mailferryHidden="TRUE"))
     admin = openldap.connect()
     for one in (dn, hidden_dn):
         admin.passwd_s(one, None, "their-own")
@@ -155,7 +145,7 @@ def test_who_may_see_what(openldap: OpenLdap, new_user: NewUser) -> None:
 
 
 def test_the_sync_writes_but_reads_no_password(openldap: OpenLdap, new_user: NewUser) -> None:
-    dn = add(openldap, new_user())
+    dn = openldap.add(person(openldap.suffix, new_user()))
     openldap.connect().passwd_s(dn, None, "secret")
     writer = openldap.connect(openldap.settings.writer_dn, "ferry-writer")
     assert "userPassword" not in writer.search_s(dn, ldap.SCOPE_BASE)[0][1]
@@ -168,12 +158,12 @@ def test_the_sync_writes_but_reads_no_password(openldap: OpenLdap, new_user: New
 
 def test_strangers_read_only_where_told(openldap: OpenLdap, new_user: NewUser) -> None:
     uid = new_user()
-    add(openldap, uid)
+    openldap.add(person(openldap.suffix, uid))
     with pytest.raises(ldap.NO_SUCH_OBJECT):
         found(openldap, openldap.connect(""), uid)
     with OpenLdap(readers=Readers.ANONYMOUS) as server:
-        add(server, uid)
-        add(server, "ghost", mailferryHidden="TRUE")
+        server.add(person(server.suffix, uid))
+        server.add(person(server.suffix, "ghost", mailferryHidden="TRUE"))
         nobody = server.connect("")
         assert set(found(server, nobody, uid)[0][1]) == {"objectClass", "cn", "sn", "givenName", "mail"}
         assert found(server, nobody, "ghost") == []
@@ -212,7 +202,7 @@ def count(server: OpenLdap) -> int:
 
 def test_a_bulk_load_adds_to_what_is_there(own_openldap: OpenLdap) -> None:
     server = own_openldap
-    dn = add(server, "before")
+    dn = server.add(person(server.suffix, "before"))
     server.connect().passwd_s(dn, None, "kept")
     was = server.connect().search_s(dn, ldap.SCOPE_BASE, attrlist=["entryUUID", "entryCSN"])
     with pytest.raises(SafetyStop, match="running"):
@@ -259,7 +249,7 @@ def test_a_bad_entry_in_a_bulk_load_changes_nothing(own_openldap: OpenLdap) -> N
 
 def test_a_bulk_load_killed_in_the_middle_leaves_the_old_database(own_openldap: OpenLdap, tmp_path: Path) -> None:
     server = own_openldap
-    add(server, "before")
+    server.add(person(server.suffix, "before"))
     server.halt()
     script = f"""
 import itertools, pathlib, time
@@ -290,75 +280,3 @@ run.load(pathlib.Path({str(server.settings.config_dir)!r}), forever())
     assert count(server) == 11
     assert not (server.settings.data_dir / "loading").exists()
     assert run.place(server.settings.config_dir).is_running
-
-
-@pytest.fixture
-def host() -> Iterator[tuple[Settings, Path]]:
-    """A provider's settings below a directory of its own, and that directory; slapd's packaged user owns it."""
-    root = process.workspace("host")
-    certificate, key = process.make_certificate(root / "tls")
-    key.chmod(0o644)
-    secret = Secret("host-pw")
-    yield (
-        Settings(
-            suffix="dc=acme,dc=example",
-            config_dir=root / "etc" / "slapd.d",
-            data_dir=root / "data",
-            run_dir=root / "run",
-            admin=secret,
-            writer=secret,
-            replicator=secret,
-            lookup=secret,
-            tls=Tls(certificate, key, certificate),
-        ),
-        root,
-    )
-    shutil.rmtree(root)
-
-
-def test_the_files_of_a_host_install_and_install_again(host: tuple[Settings, Path]) -> None:
-    settings, root = host
-    (root / "etc").mkdir()
-    running: list[subprocess.Popen[bytes]] = []
-    defaults = root / "etc" / "default"
-    kit = root / "kit"
-    kit.mkdir()
-    calls = root / "calls"
-    for file in files(settings, Host(defaults=defaults, stop=f"echo stop >> {calls}", start=f"echo start >> {calls}")):
-        (kit / file.name).write_bytes(file.content)
-        (kit / file.name).chmod(file.mode)
-
-    def start() -> ldap.ldapobject.LDAPObject:
-        command = f". {defaults}; exec {run.program('slapd')} -d 0 -h {settings.ldapi} -F $SLAPD_CONF"
-        owner = pwd.getpwnam("openldap")
-        running.append(process.spawn(["sh", "-c", command], log=root / "log", user=(owner.pw_uid, owner.pw_gid)))
-        connection = ldap.initialize(settings.ldapi)
-        process.wait_ready(lambda: answers(connection), running[-1], root / "log")
-        connection.simple_bind_s(settings.writer_dn, "host-pw")
-        return connection
-
-    def answers(connection: ldap.ldapobject.LDAPObject) -> bool:
-        try:
-            connection.search_s("", ldap.SCOPE_BASE)
-        except ldap.SERVER_DOWN:
-            return False
-        return True
-
-    subprocess.run([kit / "install.sh"], check=True)
-    entry = person(settings.suffix, "lasting")
-    try:
-        start().add_s(entry[0], as_modlist(entry))
-        process.stop(running.pop())
-        subprocess.run([kit / "install.sh"], check=True)
-        assert start().search_s(entry[0], ldap.SCOPE_BASE)
-        assert len(list((root / "etc").glob("slapd.d*"))) == 2, "the former configuration is kept"
-        assert calls.read_text().split() == ["stop", "start"] * 2
-
-        (kit / "config.ldif").write_text("dn: cn=config\nobjectClass: olcGlobal\ncn: config\nolcNonsense: 1\n")
-        refused = subprocess.run([kit / "install.sh"], check=False, capture_output=True, text=True)
-        assert refused.returncode != 0 and "olcNonsense" in refused.stderr
-        assert calls.read_text().split() == ["stop", "start"] * 2, "the server runs as before"
-        assert len(list((root / "etc").glob("slapd.d*"))) == 2
-    finally:
-        for one in running:
-            process.stop(one)

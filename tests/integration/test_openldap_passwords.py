@@ -12,7 +12,7 @@ import ldap
 import pytest
 
 from lab import process
-from lab.ldap_people import as_modlist, person
+from lab.ldap_people import person
 from lab.openldap import WRITER_PASSWORD, OpenLdap
 from lab.process import PASSWORD
 from lab.samba import Samba
@@ -50,7 +50,7 @@ def newcomer(server: OpenLdap, ad: Samba, authority: str) -> tuple[str, str]:
         mailferryPasswordFrom=authority,
         mailferryPasswordChanged="20260101000000Z",
     )
-    server.connect().add_s(entry[0], as_modlist(entry))
+    server.add(entry)
     return entry[0], there
 
 
@@ -158,7 +158,7 @@ def test_a_controller_that_never_answers_holds_nobody_up_for_long() -> None:
         url = f"ldap://127.0.0.1:{silent.getsockname()[1]}"
         with OpenLdap(bind_through=BindThrough({"acme": (url,)}, "acme", None)) as server:
             entry = person(server.suffix, "waiting", mailferryBindName="x@y", mailferryPasswordFrom="source")
-            server.connect().add_s(entry[0], as_modlist(entry))
+            server.add(entry)
             began = time.monotonic()
             assert attempt(server, entry[0]) == "OPERATIONS_ERROR"
             assert time.monotonic() - began < 8

@@ -52,7 +52,7 @@ def test_a_replica_follows(pair: tuple[OpenLdap, OpenLdap]) -> None:
 
     admin = provider.connect()
     entry = person(provider.suffix, "fresh")
-    admin.add_s(entry[0], as_modlist(entry))
+    provider.add(entry)
     assert wait(lambda: attributes(replica, entry[0]) is not None) < 2
     admin.modify_s(entry[0], [(ldap.MOD_REPLACE, "mailferryRoute", [b"parked"])])
     assert wait(lambda: (attributes(replica, entry[0]) or {})["mailferryRoute"] == [b"parked"]) < 2

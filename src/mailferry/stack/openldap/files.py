@@ -46,7 +46,7 @@ def files(settings: Settings, host: Host = DEBIAN) -> Iterator[File]:
     yield File("install.sh", _script(settings, host).encode(), 0o755)
     yield File("config.ldif", render.config(settings), 0o600)
     if settings.role is Role.PROVIDER:
-        yield File("first-entries.ldif", render.first_entries(settings), 0o600)
+        yield File(_first_file(settings), render.first_entries(settings), 0o600)
     yield File("slapd.default", _defaults(settings, host).encode())
     for name in render.own_schemas(settings):
         yield File(f"{name}.schema", (FOLDER / f"{name}.schema").read_bytes())
@@ -68,7 +68,7 @@ SLAPD_OPTIONS=
 
 
 def _script(settings: Settings, host: Host) -> str:
-    first = _FIRST.format(user=host.user, server=settings.server_id) if settings.role is Role.PROVIDER else ""
+    first = _FIRST.format(user=host.user, server=settings.server_id, file=_first_file(settings))
     return f"""\
 #!/bin/sh
 # Makes this host an OpenLDAP {settings.role.value} for {settings.suffix}. Run it as root, as often as you like:
@@ -104,18 +104,23 @@ fi
 
 
 _FIRST = """
-# The first entries of an empty database; it takes its place by one rename.
-if [ ! -e "$data/data.mdb" ]; then
+# What an empty database begins with; it takes its place by one rename.
+if [ ! -e "$data/data.mdb" ] && [ -e {file} ]; then
     aside=$(mktemp -d)
     trap 'rm -rf "$new" "$aside" "$data/loading"' EXIT
     rm -rf "$data/loading"
     install -d -o {user} -g {user} -m 0750 "$data/loading"
     sed "s|^olcDbDirectory:.*|olcDbDirectory: $data/loading|" config.ldif | slapadd -n 0 -F "$aside"
     chown -R {user}:{user} "$aside"
-    setpriv --reuid {user} --regid {user} --init-groups slapadd -w -S {server} -n 1 -F "$aside" < first-entries.ldif
+    setpriv --reuid {user} --regid {user} --init-groups slapadd -q -w -S {server} -n 1 -F "$aside" < {file}
+    sync "$data/loading/data.mdb"
     mv "$data/loading/data.mdb" "$data/data.mdb"
 fi
 """
+
+
+def _first_file(settings: Settings) -> str:
+    return "first-entries.ldif" if settings.role is Role.PROVIDER else "seed.ldif"
 
 
 def _readme(settings: Settings, host: Host) -> str:
@@ -124,7 +129,11 @@ def _readme(settings: Settings, host: Host) -> str:
     then = "`mailferry directory sync` brings the people."
     if not provider:
         secret = "`config.ldif` holds the replicator's password in clear, since slapd has to send it"
-        then = f"It fetches everything from {settings.provider}; compare `contextCSN` of the suffix on both."
+        then = (
+            f"It fetches what it lacks from {settings.provider}; compare `contextCSN` of the suffix on both.\n"
+            "   Of tens of thousands of entries that takes minutes: then put the output of the provider's\n"
+            f"   `slapcat -n 1 -F {settings.config_dir}` here as `seed.ldif` before the first install.sh."
+        )
     certificate = "No certificate is configured: passwords travel in clear."
     if settings.tls is not None:
         tls = settings.tls
