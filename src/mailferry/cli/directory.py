@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mailferry.cli import options
+from mailferry.cli.convert import convert_command
 
 if TYPE_CHECKING:
     from mailferry.directory.clean import Cleaned
@@ -40,6 +41,9 @@ def config(command: F) -> F:
 @click.group("directory")
 def directory_command() -> None:
     """Bring people, groups and contacts into the open directory, and keep them in step."""
+
+
+directory_command.add_command(convert_command)
 
 
 @directory_command.command("diff")
@@ -178,14 +182,18 @@ def status_command(config: Path | None, ledger: str | None, as_json: bool) -> No
 @config
 @options.as_json
 @click.option("--all", "everything", is_flag=True, help="Every finding, also notes and what is decided.")
-def clean_command(config: Path | None, ledger: str | None, as_json: bool, everything: bool) -> int:
+@click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write them there, as .html or .csv.")
+def clean_command(config: Path | None, ledger: str | None, as_json: bool, everything: bool, report: Path | None) -> int:
     """Read and clean the source and report every finding; open errors are entered into the decisions file of the
     settings. Exit code 1: some wait for a decision."""
     from mailferry.ops import directory
+    from mailferry.ops.address_book import write_report
 
     with _opened(config, ledger) as place, _progress() as progress:
         cleaned = directory.report(place, progress)
         decisions = place.settings.decisions
+    if report is not None:
+        write_report(cleaned, report, "Cleaning of the directory")
     if as_json:
         _print_json({"schema": 1, "recipients": len(cleaned.recipients), **_findings(cleaned)})
     else:

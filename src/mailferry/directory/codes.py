@@ -1,4 +1,4 @@
-"""Every finding that reading a file and cleaning can have: its code, severity and title. Decides nothing.
+"""Every finding that reading, cleaning and placing people can have: its code, severity and title. Decides nothing.
 
 `docs/directory-cleaning.md` explains each; a test compares. Invariant: a code means one thing for ever, because
 decisions files name it.
@@ -83,6 +83,14 @@ CODES: Mapping[str, tuple[Severity, str]] = {
     "group-in-itself": (_W, "Group that is its own member"),
     "group-loop": (_W, "Groups that contain each other"),
     "group-empty": (_N, "Group without members"),
+    # finding a place in the target
+    "uid-missing": (_E, "No uid"),
+    "uid-claimed-twice": (_E, "uid of two recipients"),
+    "dn-claimed-twice": (_E, "DN of two recipients"),
+    "target-taken": (_E, "Place in the target taken"),
+    "name-twice": (_N, "Same name twice"),
+    "value-not-ascii": (_W, "Value that must be ASCII"),
+    "reference-lost": (_N, "Reference without entry in the target"),
     # decisions
     "decision-stale": (_N, "Decision that nothing asks for"),
     "decision-unknown": (_W, "Decision about an unknown finding"),

@@ -144,6 +144,11 @@ def spell(text: str) -> str:
     return "".join(parts)
 
 
+def spell_hidden(text: str) -> str:
+    """Text with what does not show spelled out, for people to read; line breaks stay."""
+    return "".join(one if one.isprintable() or one == "\n" else _spelled(one) for one in text)
+
+
 def unspell(text: str) -> str:
     """The text that `spell` was given. A backslash that starts nothing known stays."""
     return _UNSPELL.sub(lambda found: found[4] or chr(int(found[1] or found[2] or found[3], 16)), text)
