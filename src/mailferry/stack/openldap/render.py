@@ -10,13 +10,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from argon2.low_level import Type, hash_secret
-
+from mailferry.errors import ConfigError
 from mailferry.secret import Secret
 from mailferry.stack.openldap import access
 from mailferry.stack.openldap.definitions import FOLDER
 from mailferry.stack.openldap.settings import BRANCHES, POLICIES, SERVICES, BindThrough, MailSchema, Role, Settings
 from mailferry.wire import ldif
+
+try:
+    from argon2.low_level import Type, hash_secret
+except ImportError as error:
+    raise ConfigError(
+        "passwords need argon2-cffi, which is not installed", advice="pip install 'mailferry[directory]'"
+    ) from error
 
 MEMORY, ROUNDS, LANES = 19456, 2, 1
 """Argon2id as OWASP's password storage cheat sheet advises: KiB, passes, threads. About 20 ms."""
