@@ -7,6 +7,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import ldap
 import pytest
@@ -18,6 +19,7 @@ from lab.process import PASSWORD
 from lab.samba import Samba
 from mailferry.directory.passwords import forget
 from mailferry.stack.openldap.settings import BindThrough
+from tests.directories import Pair, ou_of, until
 
 numbers = itertools.count()
 
@@ -113,6 +115,32 @@ def test_a_change_at_the_source_is_forgotten_and_captured_again(asking: OpenLdap
     assert attempt(asking, dn) == "INVALID_CREDENTIALS"
     assert attempt(asking, dn, "Fresh-Passw0rd") == ""
     assert kept(asking, dn)
+
+
+def test_the_sync_itself_brings_all_that_it_takes(asking: OpenLdap, ad: Samba, tmp_path: Path) -> None:
+    """From a person in Active Directory to a captured password, and through a change of it, with nothing by hand but
+    the one attribute that says that the person has moved."""
+    uid = f"p{next(numbers)}"
+    ou = ou_of(ad, "Synced")
+    there = ad.add_user(uid, parent=ou)
+    pair = Pair(ad, asking, ou, tmp_path)
+    pair.sync()
+    dn = f"uid={uid},ou=people,{asking.suffix}"
+    assert attempt(asking, dn) == ""
+    assert not kept(asking, dn)
+    asking.connect().modify_s(dn, [(ldap.MOD_REPLACE, "mailferryPasswordFrom", [b"capture"])])
+    assert attempt(asking, dn) == ""
+    assert kept(asking, dn)
+    time.sleep(1.1)  # mailferryPasswordChanged counts seconds
+    with pair.following():
+        ad.set_password(there, "Fresh-Passw0rd")
+        until(lambda: not kept(asking, dn))
+        assert attempt(asking, dn) == "INVALID_CREDENTIALS"
+        assert attempt(asking, dn, "Fresh-Passw0rd") == ""
+        assert kept(asking, dn)
+        ad.set_enabled(there, False)
+        until(lambda: not kept(asking, dn))
+        assert attempt(asking, dn, "Fresh-Passw0rd") == "INVALID_CREDENTIALS"
 
 
 def test_lock_out_counts_here_what_is_checked_here(asking: OpenLdap, ad: Samba) -> None:
