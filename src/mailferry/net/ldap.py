@@ -7,7 +7,7 @@ Invariant: no password crosses an unprotected connection unless `Server.plain` s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, IntEnum
@@ -174,9 +174,9 @@ class Connection:
         controls: Sequence[Control] = (),
         page: int = PAGE,
         on_reference: Callable[[str], None] | None = None,
-    ) -> Iterator[Entry]:
+    ) -> Generator[Entry, None, None]:
         """Entries as they arrive, `page` at a time (RFC 2696; 0: unpaged), so memory stays flat. No attributes given:
-        all user attributes.
+        all user attributes. Who does not read on to the end closes it.
 
         A continuation reference ends the search as `Refused`, unless `on_reference` takes its URLs. `Refused` also for
         a size limit, which comes after the entries that were given: what was read is then not the whole.
