@@ -1,5 +1,5 @@
-"""An entry of a file (LDIF, csvde) → Recipient: attributes of Netscape, Mozilla and OpenLDAP; Active Directory's as the
-reader `ad` takes them. Opens no file.
+"""An entry of a file (LDIF, csvde) → Recipient: address books of Netscape and Mozilla; what an Active Directory or
+another server has exported, as the readers `ad` and `ldap` take it. Opens no file.
 
 Invariant: an entry is a recipient, or a finding says why it is none; text that is not UTF-8 is read as Windows-1252.
 """
@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import uuid
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from mailferry.directory import addresses
 from mailferry.directory.codes import finding
-from mailferry.directory.readers.ad_entry import Around, identity, to_recipient
+from mailferry.directory.readers import ad_entry, ldap_map
 from mailferry.directory.readers.text_file import decode_mixed
 from mailferry.errors import UserError
 from mailferry.model.recipient import Finding, Recipient, RecipientKind
-from mailferry.net.ldap import Entry
+from mailferry.net.ldap_entry import Entry
 from mailferry.wire import dn as names
 
 _BINARY = re.compile(
@@ -67,7 +66,13 @@ _PERSONS = frozenset({"person", "organizationalperson", "inetorgperson", "mozill
 _OF_ACTIVE_DIRECTORY = frozenset({"objectguid", "samaccountname", "proxyaddresses", "legacyexchangedn"})
 _MANY = ("members", "owners", "accept_from", "reject_from", "send_on_behalf", "full_access")
 _DN = "dn:"  # before a reference that is not resolved yet
-_ACCOUNTS = frozenset({"qmailuser", "inetlocalmailrecipient", "mailrecipient", "posixaccount"})
+_OF_A_SERVER = frozenset({"entryuuid", "uid", "mailhost", "structuralobjectclass"})
+_SERVER = ldap_map.Names()
+_AROUND_AD = ad_entry.Around(
+    lambda value: _DN + value.decode("utf-8", "replace"), lambda store: None, lambda filter, base: _NOT_ASKED
+)
+_AROUND_LDAP = ldap_map.Around(lambda text: _DN + text, lambda base, scope, filter: _NOT_ASKED)
+_NOT_ASKED = "a file cannot be asked"
 
 
 def make_entry(dn: bytes, pairs: Iterable[tuple[str, bytes]]) -> tuple[Entry, list[int]]:
@@ -113,10 +118,7 @@ def _text(entry: Entry, *wanted: str) -> str:
 
 def own_id(entry: Entry) -> str:
     """The id that the source itself gives (objectGUID, entryUUID), with its prefix; "" if it gives none."""
-    try:
-        return identity(entry) or f"ldap:{uuid.UUID(_text(entry, 'entryuuid'))}"
-    except ValueError:
-        return ""
+    return ad_entry.identity(entry) or ldap_map.identity(entry, _SERVER) or ""
 
 
 def key_of(entry: Entry) -> str:
@@ -154,14 +156,15 @@ def recipients(entry: Entry, where: str, steady: str) -> list[Recipient | Findin
         what = ", ".join(sorted(classes)) or "no object class"
         return [finding("entry-not-recipient", where, f"{entry.dn[:200]} ({what})", value=entry.dn[:200])]
     if entry.attrs.keys() & _OF_ACTIVE_DIRECTORY:
-        around = Around(
-            lambda value: _DN + value.decode("utf-8", "replace"),
-            lambda store: None,
-            lambda filter, base: "a file cannot be asked",
-        )
-        recipient, wrong = to_recipient(entry, where, around, steady)
-        return [*found, *wrong] if recipient is None else [*found, *wrong, recipient]
-    return [*found, _plain(entry, where, steady, classes, mail)]
+        recipient, wrong = ad_entry.to_recipient(entry, where, _AROUND_AD, steady)
+    elif entry.attrs.keys() & _OF_A_SERVER:
+        known = Entry(entry.dn, {**entry.attrs, "entryuuid": (b"of this file",)})
+        recipient, wrong = ldap_map.to_recipient(known, _SERVER, _AROUND_LDAP)
+        recipient = recipient and dataclasses.replace(recipient, id=steady, where=where)
+        wrong = [dataclasses.replace(one, about=steady, where=where) for one in wrong]
+    else:
+        recipient, wrong = _of_address_book(entry, where, steady, classes, mail), []
+    return [*found, *wrong] if recipient is None else [*found, *wrong, recipient]
 
 
 def with_ids(recipient: Recipient, resolve: Mapping[str, str]) -> Recipient:
@@ -181,28 +184,21 @@ def with_ids(recipient: Recipient, resolve: Mapping[str, str]) -> Recipient:
     return dataclasses.replace(recipient, **changes) if changes else recipient
 
 
-def _plain(entry: Entry, where: str, steady: str, classes: set[str], mail: list[str]) -> Recipient:
+def _of_address_book(entry: Entry, where: str, steady: str, classes: set[str], mail: list[str]) -> Recipient:
     is_group = bool(classes & _GROUPS)
-    members = [_DN + text for text in _texts(entry, "member", "uniquemember")] if is_group else []
-    outside = [f"smtp:{text}" for text in _texts(entry, "rfc822member", "rfc822mailmember")] if is_group else []
     manager = _text(entry, "manager")
-    account = _text(entry, "uid")
-    host = _text(entry, "mailhost")
-    is_mailbox = bool(classes & _ACCOUNTS) and account != "" and bool(host or mail)
     nickname = tuple(_texts(entry, *_NICKNAME))
     return Recipient(
         id=steady,
-        kind=RecipientKind.GROUP if is_group else RecipientKind.MAILBOX if is_mailbox else RecipientKind.CONTACT,
+        kind=RecipientKind.GROUP if is_group else RecipientKind.CONTACT,
         where=where,
         name=_text(entry, "displayname", "cn", "commonname") or " ".join(_texts(entry, "givenname", "sn")),
-        account=account or None,
         mail=mail[0] if mail else None,
         aliases=tuple(mail[1:]),
-        mail_host=host or None,
         details=MappingProxyType(_details(entry)),
         photo=entry.first("jpegphoto") or entry.first("thumbnailphoto"),
         manager=_DN + manager if manager else None,
-        members=tuple(members + outside),
+        members=tuple(_DN + text for text in _texts(entry, "member", "uniquemember")) if is_group else (),
         preferences=MappingProxyType({"nickname": nickname} if nickname else {}),
     )
 
