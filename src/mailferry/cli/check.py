@@ -65,7 +65,7 @@ def check_command(
 
 def _print(one: Checked) -> None:
     if one.error is not None:
-        click.echo(f"✗ {one.key}\n  {error_text(one.error)}", err=True)
+        click.echo(f"✗ {one.key}\n  {error_text(one.error, one.key)}", err=True)
         return
     facts = one.facts
     click.echo(f"✓ {one.key}")

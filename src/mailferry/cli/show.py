@@ -60,9 +60,14 @@ def _sum(fleet: Fleet) -> tuple[Counts, int]:
 
 def _lines() -> Callable[[Fleet], None]:
     started = last = time.monotonic()
+    told: dict[str, str] = {}
 
     def show(fleet: Fleet) -> None:
         nonlocal last
+        for job, state in zip(fleet.jobs, fleet.states, strict=True):
+            if state.waits and told.get(job.name) != state.waits:
+                told[job.name] = state.waits
+                click.echo(f"{job.name}: {state.waits}", err=True)
         if time.monotonic() - last < PLAIN_SECONDS:
             return
         last = time.monotonic()
@@ -118,9 +123,8 @@ def _bars() -> Iterator[Callable[[Fleet], None]]:
                     progress.remove_task(bars.pop(number))
             for number, bar in bars.items():
                 state = fleet.states[number]
-                progress.update(
-                    bar, completed=state.counts.done, total=max(1, state.expected), note=size_text(state.counts.bytes)
-                )
+                note = state.waits or size_text(state.counts.bytes)
+                progress.update(bar, completed=state.counts.done, total=max(1, state.expected), note=note)
 
         yield show
 
@@ -134,7 +138,7 @@ def result(fleet: Fleet, as_json: bool, seconds: float) -> None:
     for number, state in enumerate(fleet.states):
         name = fleet.jobs[number].name
         if state.error is not None:
-            click.echo(f"{name}: {error_text(state.error)}", err=True)
+            click.echo(f"{name}: {error_text(state.error, name)}", err=True)
         elif state.score is not None and state.score != "Perfect":
             click.echo(f"{name}: {state.score}; see `mailferry report`", err=True)
         elif state.counts.failed or state.counts.different or state.counts.broken or state.counts.stops:
@@ -167,8 +171,10 @@ def _remarks(state: JobState) -> str:
     return ", ".join(f"{number} {what}" for number, what in parts if number) + "; see `mailferry report`"
 
 
-def error_text(error: dict[str, Any]) -> str:
-    text = f"{error['about']}: {error['message']}" if error["about"] else str(error["message"])
+def error_text(error: dict[str, Any], subject: str = "") -> str:
+    """An error for people; `subject`: what is named before it already."""
+    named = error["about"] not in subject
+    text = f"{error['about']}: {error['message']}" if named else str(error["message"])
     return f"{text}\n  → {error['advice']}" if error["advice"] else text
 
 

@@ -42,10 +42,12 @@ class Job:
 
 @dataclass(slots=True)
 class JobState:
-    """How one job stands. `error` as `worker.error_as_dict` gives it; `score` where it was verified."""
+    """How one job stands. `waits`: what for, while it does nothing else. `error` as `worker.error_as_dict` gives it;
+    `score` where it was verified."""
 
     counts: Counts = field(default_factory=Counts)
     expected: int = 0
+    waits: str = ""
     started: float | None = None
     ended: float | None = None
     error: dict[str, Any] | None = None
@@ -194,7 +196,7 @@ class Fleet:
             self.on_run(what["run"])
         elif kind == "progress":
             state = self.states[what["job"]]
-            state.counts, state.expected = Counts(**what["counts"]), what["expected"]
+            state.counts, state.expected, state.waits = Counts(**what["counts"]), what["expected"], what["waits"]
         elif kind == "score":
             self.states[what["job"]].score = what["score"]
         elif kind == "control":

@@ -35,8 +35,8 @@ MESSAGES_WORTH_A_LANE = 100
 FOLDERS_WORTH_A_LANE = 5
 """How much work makes one more connection to both sides worth its log-in."""
 
-Progress = Callable[[Counts, int], None]
-"""Told the counts so far, and how many messages the source's counters promise."""
+Progress = Callable[[Counts, int, str], None]
+"""Told the counts so far, how many messages the source's counters promise, and what is waited for ("": nothing)."""
 
 
 @contextlib.asynccontextmanager
@@ -60,7 +60,7 @@ async def copy_mailbox(
     *,
     first: asyncio.Task[Opened] | None = None,
     run_id: int | None = None,
-    progress: Progress = lambda counts, expected: None,
+    progress: Progress = lambda counts, expected, waits: None,
 ) -> Counts:
     """Bring the target in step with the source, whatever was done before. Returns the counts of this pass.
 
@@ -79,7 +79,7 @@ async def copy_mailbox(
         raise
     finally:
         counts = work.total()
-        progress(counts, work.expected)
+        progress(counts, work.expected, "")
         with contextlib.suppress(Fenced):
             await ledger.write(lambda db: db.end_pass(lease, pass_id, outcome, counts.as_dict(), counts.bytes))
     return counts
@@ -112,7 +112,10 @@ async def _attempts(
             pause = error.retry_after if isinstance(error, Temporary) else None
             if pause is None:
                 pause = min(policy.backoff * 2 ** max(0, fruitless - 1), policy.backoff_most)
-            log.warning("%s: %s; next attempt in %.0f s", source.key, error.message, pause)
+            waits = f"{error.message}; next attempt in {pause:.0f} s"
+            log.warning("%s: %s", source.key, waits)
+            watching.cancel()
+            progress(work.total(), work.expected, waits)
             await asyncio.sleep(pause)
         finally:
             watching.cancel()
@@ -121,7 +124,7 @@ async def _attempts(
 async def _report_often(work: MailboxWork, progress: Progress) -> None:
     while True:
         await asyncio.sleep(0.2)
-        progress(work.total(), work.expected)
+        progress(work.total(), work.expected, "")
 
 
 async def _attempt(work: MailboxWork, source: Source, target: Target, opened: Opened) -> None:

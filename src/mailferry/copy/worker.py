@@ -44,11 +44,11 @@ class Worker:
     def say(self, **what: Any) -> None:
         self.writer.write(json.dumps(what, separators=(",", ":")).encode() + b"\n")
 
-    def progress(self, job: int) -> Callable[[Counts, int], None]:
+    def progress(self, job: int) -> Callable[[Counts, int, str], None]:
         """The progress callback for one job."""
 
-        def tell(counts: Counts, expected: int) -> None:
-            self.say(kind="progress", job=job, counts=counts.as_dict(), expected=expected)
+        def tell(counts: Counts, expected: int, waits: str) -> None:
+            self.say(kind="progress", job=job, counts=counts.as_dict(), expected=expected, waits=waits)
 
         return tell
 

@@ -97,7 +97,8 @@ def verify_fleet(
         ledger = worker.engine.ledger
 
         def tell(state: Verifying) -> None:
-            progress(Counts(listed=state.of_messages, there=state.messages, bytes=state.bytes), state.of_messages)
+            counts = Counts(listed=state.of_messages, there=state.messages, bytes=state.bytes)
+            progress(counts, state.of_messages, "")
 
         async with leased(ledger, pair.source_key, pair.target.key, policy.lease_seconds) as lease:
             done = await verify_mailbox(
