@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from mailferry.cli.main import cli
 from mailferry.errors import ConfigError
 from mailferry.secret import Secret
-from mailferry.stack.openldap import render
+from mailferry.stack.openldap import render, run
 from mailferry.stack.openldap.definitions import FOLDER, to_ldif
 from mailferry.stack.openldap.files import files
 from mailferry.stack.openldap.settings import BindThrough, MailSchema, Readers, Role, Settings, Tls
@@ -170,3 +170,21 @@ def test_what_the_settings_lack_is_said(tmp_path: Path, text: str, words: str) -
     assert re.search(words, str(done.exception))
     assert "my secret" not in str(done.exception)
     assert not (tmp_path / "out" / "config.ldif").exists()
+
+
+def test_what_is_no_configuration_of_slapd(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        run.place(tmp_path / "nowhere")
+    (tmp_path / "cn=config").mkdir()
+    (tmp_path / "cn=config.ldif").write_text("dn: cn=config\nolcPidFile: /nowhere/pid\n")
+    with pytest.raises(ConfigError, match="0 mdb databases"):
+        run.place(tmp_path)
+    database = tmp_path / "cn=config" / "olcDatabase={2}mdb.ldif"
+    database.write_text("dn: olcDatabase={2}mdb\nolcDatabase: {2}mdb\nolcDbDirectory: /nowhere/data\n")
+    with pytest.raises(ConfigError, match="does not say olcsuffix"):
+        run.place(tmp_path)
+    database.write_text(database.read_text() + "olcSuffix: dc=x\n")
+    here = run.place(tmp_path)
+    assert (here.number, here.suffix, here.server_id, here.data_dir) == (2, "dc=x", 0, Path("/nowhere/data"))
+    assert here.is_empty
+    assert not here.is_running

@@ -72,20 +72,26 @@ class Place:
 
 
 def place(config_dir: Path) -> Place:
-    """Read a configuration directory (slapd.d). ConfigError: there is none, or it has not just one mdb database."""
-    root = config_dir / "cn=config.ldif"
-    databases = sorted((config_dir / "cn=config").glob("olcDatabase={*}mdb.ldif"))
-    if len(databases) != 1:
+    """Read a configuration directory (slapd.d). ConfigError: it cannot be read, or it has not just one mdb database."""
+    root, folder = config_dir / "cn=config.ldif", config_dir / "cn=config"
+    try:
+        names = [one for one in os.listdir(folder) if one.startswith("olcDatabase=") and one.endswith("mdb.ldif")]
+    except OSError as error:
         raise ConfigError(
-            f"{len(databases)} mdb databases are configured here, not one", about=str(config_dir), advice="see docs/"
-        )
-    main, top = _values(databases[0]), _values(root)
+            f"no configuration of slapd: {error.strerror}",
+            about=str(config_dir),
+            advice="give slapd's configuration directory (slapd.d), as root or as slapd's user",
+        ) from error
+    if len(names) != 1:
+        raise ConfigError(f"{len(names)} mdb databases are configured here, not one", about=str(config_dir))
+    database = folder / names[0]
+    main, top = _values(database), _values(root)
     try:
         return Place(
             config_dir=config_dir,
             data_dir=Path(main["olcdbdirectory"]),
             pid_file=Path(top["olcpidfile"]),
-            database_file=databases[0],
+            database_file=database,
             number=int(main["olcdatabase"].partition("}")[0].lstrip("{")),
             suffix=main["olcsuffix"],
             server_id=int(top.get("olcserverid", "0").split()[0]),
