@@ -12,10 +12,14 @@ import pytest
 from lab.openldap import OpenLdap
 from lab.process import PASSWORD
 from lab.samba import Samba
+from mailferry.directory import sync as syncing
+from mailferry.directory import writer
 from mailferry.directory.diff import Operation
 from mailferry.errors import Busy, SafetyStop, Temporary
 from mailferry.ledger import directory as records
 from mailferry.ledger.rows import ChangeState, DirectoryAccount
+from mailferry.ops import directory
+from mailferry.wire import ldif
 from tests.directories import Pair, group_of, ou_of, until
 
 
@@ -352,3 +356,56 @@ def test_who_has_an_open_error_keeps_the_entry_until_somebody_decides(pair: Pair
     file.write_text(f"{header}\n{','.join(cells)}\n")
     _, step = pair.sync()
     assert [one.operation for one in step.diff.changes] == [Operation.DELETE]
+
+
+@pytest.fixture
+def in_bulk(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Settings with a bulk load, whose commands halt and start the lab's slapd; the commands that were given."""
+    given: list[str] = []
+
+    def command(line: str) -> None:
+        given.append(line)
+        pair.target.halt() if line == "stop" else pair.target.start()
+
+    monkeypatch.setattr(directory, "command", command)
+    monkeypatch.setattr(syncing, "BULK_FROM", 1)
+    bulk = f'bulk = "{pair.target.settings.config_dir}"\nbulk_stop = "stop"\nbulk_start = "start"\n'
+    pair.config.write_text(pair.config.read_text().replace("[directory.follow]", f"{bulk}[directory.follow]"))
+    return given
+
+
+def test_a_first_load_through_slapadd(pair: Pair, names: list[str], in_bulk: list[str]) -> None:
+    first, second, third = people(pair, names)
+    group_of(pair.ad, pair.ou, f"G {names[0]}", [first, second])
+    run_id, step = pair.sync()
+    assert step.written is not None and step.written.done == 4
+    assert in_bulk == ["stop", "start"]
+    assert len(pair.entries()) == 4
+    pair.ad.modify(third, replace={"title": "Chief"})
+    _, again = pair.sync()
+    assert [one.operation for one in again.diff.changes] == [Operation.MODIFY]
+    assert in_bulk == ["stop", "start"]
+    with pair.place() as place:
+        assert {one.state for one in records.changes(place.ledger, run_id)} == {ChangeState.DONE}
+
+
+def test_what_slapadd_refuses_goes_over_ldap(
+    pair: Pair, names: list[str], in_bulk: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people(pair, names)
+    true = ldif.emit
+    monkeypatch.setattr(writer, "emit", lambda dn, values: true(dn, {**values, "noSuchAttribute": (b"x",)}))
+    run_id, step = pair.sync()
+    assert step.written is not None and step.written.done == 3
+    assert len(pair.entries()) == 3
+    with pair.place() as place:
+        states = [one.state for one in records.changes(place.ledger, run_id)]
+    assert states == [ChangeState.FAILED] * 3 + [ChangeState.DONE] * 3
+
+
+def test_a_slapd_that_a_killed_load_left_stopped(pair: Pair, names: list[str], in_bulk: list[str]) -> None:
+    people(pair, names)
+    pair.target.halt()
+    pair.sync()
+    assert in_bulk == ["start", "stop", "start"]
+    assert len(pair.entries()) == 3

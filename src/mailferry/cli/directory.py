@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -91,6 +92,7 @@ def sync_command(
     could not be written, or somebody is left out for an error."""
     from mailferry.ops import directory
 
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if dry_run:
         return int(context.invoke(diff_command, config=config, ledger=ledger, as_json=as_json))
     with _opened(config, ledger) as place, _progress(quiet=follow) as progress:

@@ -26,6 +26,7 @@ _DETAILS = (
     *("employeeNumber", "employeeType", "description", "labeledURI"),
 )
 _PHONES = frozenset(("telephoneNumber", "mobile", "facsimileTelephoneNumber", "homePhone", "pager"))
+_KEPT = frozenset(_DETAILS)
 _OF_GROUPS = frozenset(("description", "o", "ou"))
 _SINGLE = frozenset(("employeeNumber",))
 OUR_CLASSES = frozenset(
@@ -55,6 +56,7 @@ SPELLING = {name.lower(): name for name in MANAGED}
 
 _MAILBOX_LIKE = frozenset((RecipientKind.MAILBOX, RecipientKind.SHARED, RecipientKind.ROOM, RecipientKind.EQUIPMENT))
 _NOT_PRINTABLE = re.compile(r"[^A-Za-z0-9 '()+,./:=?-]+")  # RFC 4517 §3.2, PrintableString
+_ENCAPSULATED = re.compile(r"[^A-Za-z0-9=-]+")
 _FOLD = re.compile(r"\s+")
 
 
@@ -90,6 +92,10 @@ class _Making:
 
     def put(self, name: str, *texts: str | None) -> None:
         """Values that are not empty, each once whatever its case."""
+        if len(texts) == 1:  # by far the most
+            if texts[0] and not texts[0].isspace():
+                self.values[name] = (texts[0].encode("utf-8", "replace"),)
+            return
         kept: dict[str, bytes] = {}
         for text in texts:
             if text and not text.isspace():
@@ -196,16 +202,11 @@ def _addresses(making: _Making) -> None:
 def imceaex(address: str, domain: str) -> str:
     """An X.500 address as Exchange encapsulates it in SMTP: `_` for `/`, `+XX` for what is neither letter, digit, `-`
     nor `=` (knowledge/exchange.md; Microsoft's article on IMCEAEX non-delivery reports)."""
-    parts = []
-    for byte in address.encode():
-        one = chr(byte)
-        if one == "/":
-            parts.append("_")
-        elif byte < 0x80 and (one.isalnum() or one in "-="):
-            parts.append(one)
-        else:
-            parts.append(f"+{byte:02X}")
-    return f"IMCEAEX-{''.join(parts)}@{domain}"
+    return f"IMCEAEX-{_ENCAPSULATED.sub(_encapsulated, address)}@{domain}"
+
+
+def _encapsulated(found: re.Match[str]) -> str:
+    return "".join("_" if byte == 0x2F else f"+{byte:02X}" for byte in found[0].encode("utf-8", "replace"))
 
 
 def _mail(making: _Making) -> None:
@@ -244,7 +245,7 @@ def _details(making: _Making, person: bool) -> None:
         if name == "info":
             values = (*one.details.get("description", ()), *values)
             name = "description"
-        if name not in SPELLING.values() or name in ("sn", "mail") or not (person or name in _OF_GROUPS):
+        if name not in _KEPT or name in ("sn", "mail") or not (person or name in _OF_GROUPS):
             continue
         texts = [_phone(making, name, text) if name in _PHONES else one_line(text) for text in values]
         making.put(name, *(texts[:1] if name in _SINGLE else texts))
@@ -294,8 +295,17 @@ def _members(making: _Making) -> None:
 
 def _rdn(making: _Making) -> None:
     """The naming attribute holds the value that the DN names (RFC 4512 §2.3)."""
-    for name, value in names.parse(making.placed.dn)[0]:
+    for name, value in _first(making.placed.dn):
         spelled = SPELLING.get(name.lower(), name)
         have = making.values.get(spelled, ())
         if value.casefold().encode() not in {one.decode("utf-8", "replace").casefold().encode() for one in have}:
             making.values[spelled] = (*have, value.encode())
+
+
+def _first(dn: str) -> names.Rdn:
+    """The RDN; the plain ones without the whole parser."""
+    first = dn.partition(",")[0]
+    if "\\" in dn or '"' in dn or "+" in first or ", " in dn:
+        return names.parse(dn)[0]
+    kind, _, value = first.partition("=")
+    return ((kind, value),)
