@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from lab.address_files import PEOPLE, RUSSIANS, Person, netscape, outlook, vcards
 from lab.openldap import ADMIN_PASSWORD, OpenLdap
 from mailferry.cli.main import cli
+from mailferry.ops import address_book as ops
 
 BASE = "ou=addressbook,dc=acme,dc=example"
 TRAPS = (
@@ -74,6 +75,25 @@ def test_decisions_bring_in_what_was_left_out(book: Path) -> None:
     code, said = convert(book, "--decisions", str(decisions))
     assert (code, "10 entries" in said) == (0, True)
     assert b"mail: bad@x.example" in (book / "out.ldif").read_bytes()
+
+
+def test_two_books_with_the_same_people(tmp_path: Path) -> None:
+    other = (Person("Joerg", "Mueller", PEOPLE[0].mail, mobile="5551234"), Person("Emile", "Z.", PEOPLE[1].mail))
+    (tmp_path / "a.ldif").write_bytes(netscape(PEOPLE[:2]))
+    members = f"dn: cn=List\r\nobjectclass: groupOfNames\r\ncn: List\r\nmember: cn=Emile Z.,mail={PEOPLE[1].mail}\r\n"
+    (tmp_path / "b.ldif").write_bytes(netscape(other) + b"\r\n" + members.encode())
+    done = ops.convert([tmp_path / "a.ldif", tmp_path / "b.ldif"], BASE, None)
+    entries = {entry.dn: entry.attributes for entry in done.book.entries}
+    assert [dn.partition(",")[0] for dn in entries] == [
+        "ou=addressbook",
+        "cn=Jörg Müller",
+        "cn=Émile Zola",
+        "cn=Emile Z.",
+        "cn=List",
+    ]
+    assert entries[f"cn=Jörg Müller,{BASE}"]["mobile"] == (PEOPLE[0].mobile.encode(), b"5551234")
+    assert entries[f"cn=List,{BASE}"]["member"] == (f"cn=Emile Z.,{BASE}".encode(),)
+    assert "address-shared" in {one.code for one in done.cleaned.findings}
 
 
 def test_the_same_files_give_the_same_book(book: Path) -> None:

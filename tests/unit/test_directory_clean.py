@@ -270,6 +270,13 @@ def test_two_keepers_of_one_mailbox_address_are_no_decision() -> None:
     assert run(*contacts, decisions=decided(*rows)).left_out == ()
 
 
+def test_contacts_of_an_address_book_may_share_an_address() -> None:
+    both = (contact("1", "Anna Müller", "am@x.example"), contact("2", "Mum", "AM@x.example"))
+    assert run(*both).left_out == ("1", "2")
+    cleaned = run(*both, policy=Policy(NOW, contacts_share=True))
+    assert (len(cleaned.recipients), codes(cleaned)) == (2, [("address-shared", "2")])
+
+
 def test_mailboxes_x500_and_ids_of_two() -> None:
     cleaned = run(
         person("a", mailbox_guid="1", x500=("/o=A/cn=1",)),
@@ -316,9 +323,12 @@ def test_a_contact_twice_is_merged() -> None:
 
 
 def test_a_contact_for_one_of_ours_adds_nothing_to_him() -> None:
-    cleaned = run(contact("1", "Max Maier", "max@acme.example", "555", photo=JPEG), person("max"))
-    (maximum,) = cleaned.recipients
-    assert (maximum.id, maximum.photo, maximum.details) == ("max", None, {"sn": ("Maier",)})
+    maximum = person("max", x500=("/o=A/cn=1",))
+    cleaned = run(
+        contact("1", "Max Maier", "max@acme.example", "555", photo=JPEG, x500=("/O=A/CN=1", "/o=A/cn=2")), maximum
+    )
+    (merged,) = cleaned.recipients
+    assert merged == dataclasses.replace(maximum, x500=("/o=A/cn=1", "/o=A/cn=2"))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from mailferry.directory.addresses import key
 from mailferry.directory.codes import finding
 from mailferry.directory.decisions import ANY, Action
-from mailferry.directory.judge import Judge, Outcome
+from mailferry.directory.judge import Judge, Outcome, Row
 from mailferry.directory.names import name_key
 from mailferry.model.recipient import Finding, Recipient, RecipientKind
 
@@ -31,7 +31,7 @@ def by_id(recipients: Iterable[Recipient], judge: Judge) -> Everyone:
         if first is not recipient:
             message = f"the same identity as {first.where}; only that one is taken"
             twice = finding("id-twice", recipient.where, message, about=recipient.id, value=recipient.name)
-            judge.record(twice, Outcome.KEPT, judge.decision(twice))
+            judge.rows.append(Row(twice, Outcome.OUT, judge.decision(twice)))  # the first one is not left out for it
     return everyone
 
 
@@ -97,11 +97,26 @@ def _suggest(
         _merge(everyone, recipient, into, became)
 
 
-def settle_claims(everyone: Everyone, judge: Judge) -> None:
-    """Addresses, X.500 addresses and mailboxes of two recipients: errors, until decisions leave one owner."""
+def settle_claims(everyone: Everyone, judge: Judge, *, contacts_share: bool) -> None:
+    """Addresses, X.500 addresses and mailboxes of two recipients: errors, until decisions leave one owner.
+    `contacts_share`: contacts among themselves may have one address."""
+    if contacts_share:
+        _shared(everyone, judge)
+        return
     _claims(everyone, judge, "address-claimed-twice", _addresses, key, without_address)
     _claims(everyone, judge, "x500-claimed-twice", lambda one: one.x500, str.casefold, _without_x500)
     _claims(everyone, judge, "mailbox-claimed-twice", _mailboxes, str.lower, lambda one, _: one)
+
+
+def _shared(everyone: Everyone, judge: Judge) -> None:
+    """Tell of addresses that several contacts have; each keeps them."""
+    first_with: dict[str, str] = {}
+    for recipient in everyone.values():
+        for address in _addresses(recipient):
+            first = everyone[first_with.setdefault(key(address), recipient.id)]
+            if first is not recipient:
+                message = f"{address} is also that of {first.name} ({first.where}); both come"
+                judge.rule(finding("address-shared", recipient.where, message, about=recipient.id, value=address))
 
 
 def _claims(
@@ -187,10 +202,13 @@ def _last(who: str, became: dict[str, str]) -> str:
 
 
 def _merge(everyone: Everyone, gone: Recipient, into: Recipient, became: dict[str, str]) -> None:
-    """`gone` becomes `into`. Only between contacts do its data come along: a private address book tells nothing new
-    about a person whom the organisation's own directory knows."""
+    """`gone` becomes `into`, and its X.500 addresses go there, since old messages hold them. The rest comes along only
+    between contacts: an address book tells nothing new about a person whom the organisation's own directory knows."""
     del everyone[gone.id]
     became[gone.id] = into.id
+    known = {one.casefold() for one in into.x500}
+    into = dataclasses.replace(into, x500=(*into.x500, *(one for one in gone.x500 if one.casefold() not in known)))
+    everyone[into.id] = into
     if gone.kind is not RecipientKind.CONTACT or into.kind is not RecipientKind.CONTACT:
         return
     addresses = {key(one): one for one in reversed([*_addresses(into), *_addresses(gone)])}
@@ -205,7 +223,6 @@ def _merge(everyone: Everyone, gone: Recipient, into: Recipient, became: dict[st
         into,
         mail=ordered[0] if ordered else None,
         aliases=tuple(ordered[1:]),
-        x500=(*into.x500, *(one for one in gone.x500 if one not in into.x500)),
         details=MappingProxyType(details),
         photo=into.photo or gone.photo,
         preferences=MappingProxyType({**gone.preferences, **into.preferences}),

@@ -41,10 +41,12 @@ _ESCAPED = re.compile(r'[*\\<>=;"+]|^#')
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What cleaning goes by. `accepted_domains`: lower case; none: any domain is right. `now`: seconds since the epoch.
-    `text_limit`, `note_limit`: characters of a value, of a description; `photo_limit`: bytes."""
+    `contacts_share`: everybody is a contact, and several may have one address (an address book, where nothing is
+    delivered). `text_limit`, `note_limit`: characters of a value, of a description; `photo_limit`: bytes."""
 
     now: float
     accepted_domains: frozenset[str] = frozenset()
+    contacts_share: bool = False
     text_limit: int = 1024
     note_limit: int = 32768
     photo_limit: int = 250_000

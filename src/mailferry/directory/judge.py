@@ -75,9 +75,9 @@ class Judge:
             self.out.add(found.about)
 
     def decision(self, found: Finding) -> Decision | None:
-        """What is decided about a finding; counts as used."""
+        """What is decided about a finding; counts as used, but for a merge, which is carried out or not."""
         decision = self.decisions.about(found)
-        if decision is not None:
+        if decision is not None and decision.action is not Action.MERGE:
             self.used.add(decision.key)
         return decision
 

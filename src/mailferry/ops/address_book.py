@@ -5,6 +5,7 @@ Needs no settings, no ledger, no server. Invariant: files are written whole or n
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ from mailferry.directory.clean_report import as_csv, as_html
 from mailferry.directory.decisions import Decisions, add_open, read_decisions, write_whole
 from mailferry.directory.readers import Reader
 from mailferry.directory.readers.csv_file import CsvFile
+from mailferry.directory.readers.identity import Ids, with_references
 from mailferry.directory.readers.ldif_file import LdifFile
 from mailferry.directory.readers.vcard_file import VcardFile
 from mailferry.errors import Permanent, UserError
-from mailferry.model.recipient import Finding, Recipient
+from mailferry.model.recipient import Finding, Recipient, RecipientKind
 from mailferry.wire import dn
 from mailferry.wire.ldif import HEADER, emit
 
@@ -50,7 +52,7 @@ def convert(
     if not dn.parse(base):
         raise UserError("the base is empty", about="--base", advice="--base ou=addressbook,dc=acme,dc=example")
     known = read_decisions(decisions) if decisions is not None and decisions.exists() else Decisions()
-    cleaned = clean(_read(files, encoding), Policy(time.time()), known)
+    cleaned = clean(_read(files, encoding), Policy(time.time(), contacts_share=True), known)
     book = make_book(cleaned.recipients, base)
     if output is not None:
         whole = b"".join((HEADER, *(emit(entry.dn, entry.attributes) for entry in book.entries)))
@@ -69,8 +71,26 @@ def write_report(cleaned: Cleaned, path: Path, title: str) -> None:
 
 
 def _read(files: Sequence[Path], encoding: str | None) -> Iterator[Recipient | Finding]:
+    """All files as one: who stands in two of them has two ids, so that cleaning sees both and merges them."""
+    ids = Ids("")
     for path in files:
-        yield from reader(path, encoding).read()
+        found = list(reader(path, encoding).read())
+        given: dict[str, str] = {}
+        for one in found:
+            if isinstance(one, Recipient):
+                given[one.id], _ = ids.give(one.id, "", one.where)
+        for one in found:
+            if isinstance(one, Finding):
+                yield dataclasses.replace(one, about=given.get(one.about, one.about))
+            else:
+                own = dataclasses.replace(one, id=given[one.id], kind=_kind(one))
+                yield with_references(own, lambda who: given.get(who, who))
+
+
+def _kind(one: Recipient) -> RecipientKind:
+    """In an address book everybody is a contact, and every list a group."""
+    groups = (RecipientKind.GROUP, RecipientKind.DYNAMIC_GROUP)
+    return RecipientKind.GROUP if one.kind in groups else RecipientKind.CONTACT
 
 
 def reader(path: Path, encoding: str | None = None) -> Reader:

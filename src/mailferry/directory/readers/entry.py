@@ -10,11 +10,11 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
 
 from mailferry.directory import addresses
 from mailferry.directory.codes import finding
 from mailferry.directory.readers import ad_entry, ldap_map
+from mailferry.directory.readers.identity import with_references
 from mailferry.directory.readers.text_file import decode_mixed
 from mailferry.errors import UserError
 from mailferry.model.recipient import Finding, Recipient, RecipientKind
@@ -64,7 +64,6 @@ _STRUCTURE = frozenset(
 )
 _PERSONS = frozenset({"person", "organizationalperson", "inetorgperson", "mozillaabpersonalpha", "contact", "user"})
 _OF_ACTIVE_DIRECTORY = frozenset({"objectguid", "samaccountname", "proxyaddresses", "legacyexchangedn"})
-_MANY = ("members", "owners", "accept_from", "reject_from", "send_on_behalf", "full_access")
 _DN = "dn:"  # before a reference that is not resolved yet
 _OF_A_SERVER = frozenset({"entryuuid", "uid", "mailhost", "structuralobjectclass"})
 _SERVER = ldap_map.Names()
@@ -170,18 +169,7 @@ def recipients(entry: Entry, where: str, steady: str) -> list[Recipient | Findin
 def with_ids(recipient: Recipient, resolve: Mapping[str, str]) -> Recipient:
     """The recipient with ids for DNs; `smtp:` where a DN names an address of nobody here, else the DN as it is
     (cleaning tells). `resolve`: keys of DNs → ids."""
-
-    def right(reference: str) -> str:
-        return _reference(reference.removeprefix(_DN), resolve) if reference.startswith(_DN) else reference
-
-    changes: dict[str, Any] = {
-        name: tuple(right(one) for one in values) for name in _MANY if (values := getattr(recipient, name))
-    }
-    if recipient.manager is not None:
-        changes["manager"] = right(recipient.manager)
-    if recipient.forwarding is not None:
-        changes["forwarding"] = dataclasses.replace(recipient.forwarding, to=right(recipient.forwarding.to))
-    return dataclasses.replace(recipient, **changes) if changes else recipient
+    return with_references(recipient, lambda one: _reference(one[len(_DN) :], resolve) if one.startswith(_DN) else one)
 
 
 def _of_address_book(entry: Entry, where: str, steady: str, classes: set[str], mail: list[str]) -> Recipient:
