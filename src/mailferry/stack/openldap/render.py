@@ -97,7 +97,7 @@ def _global(settings: Settings) -> Entry:
         "olcIdleTimeout": ["900"],
         "olcLocalSSF": ["128"],
         "olcThreads": ["16"],
-        "olcToolThreads": ["2"],
+        "olcToolThreads": ["1"],  # slapadd -q of OpenLDAP 2.5 corrupts its heap with two, now and then
         "olcIndexSubstrIfMinlen": ["1"],
     }
     if settings.role is Role.PROVIDER:
@@ -176,6 +176,7 @@ def _main_database(settings: Settings) -> Entry:
     }
     if not settings.durable:
         values["olcDbNoSync"] = ["TRUE"]
+        values["olcDbEnvFlags"] = ["writemap"]
     if settings.role is Role.REPLICA:
         values["olcSyncrepl"] = [_syncrepl(settings)]
         values["olcUpdateRef"] = [settings.provider]
@@ -206,13 +207,12 @@ def _overlays(settings: Settings) -> Iterator[Entry]:
     """The overlays of the main database, the innermost first: slapd asks the last one first. ppolicy is the outermost,
     so that it counts wrong passwords wherever they are checked; bind-through lies before what holds its writes."""
     through, provider = settings.bind_through, settings.role is Role.PROVIDER
-    overlays = [
-        ("syncprov", {"objectClass": ["olcSyncProvConfig"], "olcSpCheckpoint": ["100 5"], "olcSpSessionlog": ["10000"]})
-    ]
+    overlays: list[tuple[str, dict[str, list[str]]]] = []
     if provider:
+        log = {"objectClass": ["olcSyncProvConfig"], "olcSpCheckpoint": ["100 5"], "olcSpSessionlog": ["10000"]}
         unique = ("mail", ADDRESSES[settings.mail_schema], "mailferrySourceId", "uid")
         uris = [f"ldap:///?{name}?sub" for name in unique]
-        overlays.append(("unique", {"objectClass": ["olcUniqueConfig"], "olcUniqueURI": uris}))
+        overlays = [("syncprov", log), ("unique", {"objectClass": ["olcUniqueConfig"], "olcUniqueURI": uris})]
     if through and provider:
         overlays.append(("constraint", _capture_only(settings)))
     if through:

@@ -79,7 +79,8 @@ class Settings:
     Debian's module directory. `schemas`: where OpenLDAP's own schema files (core.ldif ...) are.
     `admin`, `writer`, `replicator`, `lookup`: passwords of cn=admin (everything), cn=mailferry (writes people),
     cn=replicator (reads all), cn=lookup (Postfix and Dovecot: reads all but passwords).
-    `max_size`: bytes that the database may grow to. `durable`: each write waits for the disk.
+    `max_size`: bytes that the database may grow to. `durable`: each write waits for the disk; without it, a
+    crash of the machine can cost the database (the lab).
     `require_tls`: passwords are taken only over TLS or the local socket. `rows`: how many entries an address book
     search gives by default, and at most. `managers`: (uid, gid) that may change cn=config over the local socket.
     `server_id`: of a provider, 1..4095. `replica_id`: of a replica, 1..999, and `provider` its provider's URL.
