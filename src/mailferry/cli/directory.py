@@ -56,7 +56,7 @@ def diff_command(config: Path | None, ledger: str | None, as_json: bool) -> int:
     from mailferry.directory.diff import shown
     from mailferry.ops import directory
 
-    with _opened(config, ledger) as place, _progress() as progress:
+    with _opened(config, ledger) as place, progress_lines() as progress:
         _, step = directory.diff(place, progress)
     if as_json:
         _print_json(_step_json(step, "diff", None))
@@ -95,7 +95,7 @@ def sync_command(
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if dry_run:
         return int(context.invoke(diff_command, config=config, ledger=ledger, as_json=as_json))
-    with _opened(config, ledger) as place, _progress(quiet=follow) as progress:
+    with _opened(config, ledger) as place, progress_lines(quiet=follow) as progress:
         if follow:
             directory.follow(place, _argv(), progress, _teller(as_json), allowed=allow_changes)
             return 0
@@ -118,7 +118,7 @@ def undo_command(run: int, config: Path | None, ledger: str | None, as_json: boo
     again."""
     from mailferry.ops import directory
 
-    with _opened(config, ledger) as place, _progress() as progress:
+    with _opened(config, ledger) as place, progress_lines() as progress:
         undone, changes = directory.take_back(place, _argv(), run, progress, dry_run=dry_run)
     stays = [*undone.kept, *undone.written.failed]
     if as_json:
@@ -191,7 +191,7 @@ def clean_command(config: Path | None, ledger: str | None, as_json: bool, everyt
     from mailferry.ops import directory
     from mailferry.ops.address_book import write_report
 
-    with _opened(config, ledger) as place, _progress() as progress:
+    with _opened(config, ledger) as place, progress_lines() as progress:
         cleaned = directory.report(place, progress)
         decisions = place.settings.decisions
     if report is not None:
@@ -248,7 +248,7 @@ def _argv() -> list[str]:
 
 
 @contextmanager
-def _progress(quiet: bool = False) -> Iterator[Progress]:
+def progress_lines(quiet: bool = False) -> Iterator[Progress]:
     """Tells how far it is: on a terminal in one line that changes, in a pipe now and then."""
     terminal = sys.stderr.isatty()
     latest = time.monotonic()

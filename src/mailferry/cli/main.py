@@ -15,6 +15,7 @@ COMMANDS = {
     "copy": ("copying", "Copy mailboxes, or bring earlier copies in step."),
     "check": ("check", "Connect, log in, and tell what a server can do and what to expect."),
     "verify": ("verify", "Compare both sides message by message and score the result."),
+    "survey": ("survey", "Count what there is before a move, and who could move first."),
     "directory": ("directory", "Bring people and groups from Active Directory and files into OpenLDAP."),
     "stack": ("stack", "Render the servers of the open platform."),
     "report": ("report", "Write the report of what came, what did not and why, as HTML and JSON."),

@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +18,7 @@ from mailferry.errors import UserError
 if TYPE_CHECKING:
     from mailferry.config.accounts import Pair
     from mailferry.copy.fleet import Fleet
+    from mailferry.model.account import Account
     from mailferry.ops.copying import Limits
     from mailferry.secret import Secret
 
@@ -164,8 +165,8 @@ def pairs(
         stands_for = parse_address(backup_of).key if backup_of else None
         found = [Pair(parse_address(source), parse_address(target), stands_for)]
     secrets = {
-        "source": _common(found, "source", source_password, SOURCE_VARIABLE),
-        "target": _common(found, "target", target_password, TARGET_VARIABLE),
+        "source": secret_for([pair.source for pair in found], "source", source_password, SOURCE_VARIABLE),
+        "target": secret_for([pair.target for pair in found], "target", target_password, TARGET_VARIABLE),
     }
     return [
         replace(
@@ -177,15 +178,14 @@ def pairs(
     ]
 
 
-def _common(found: list[Pair], side: str, reference: str | None, variable: str) -> Secret | None:
-    """The secret for all accounts of one side that have none of their own."""
+def secret_for(accounts: Sequence[Account], side: str, reference: str | None, variable: str) -> Secret | None:
+    """The secret for all of these accounts, of one side, that have none of their own."""
     from mailferry.model.account import ImapAccount, Mechanism
     from mailferry.secret import Secret
 
     lacking = [
         account
-        for pair in found
-        for account in [getattr(pair, side)]
+        for account in accounts
         if isinstance(account, ImapAccount) and account.secret is None and account.mechanism != Mechanism.EXTERNAL
     ]
     if not lacking:
@@ -199,7 +199,7 @@ def _common(found: list[Pair], side: str, reference: str | None, variable: str) 
             "its password is not known",
             about=lacking[0].key,
             advice=f"set {variable}, or give --{side}-password {SECRETS}"
-            + (f", or a column {side}_password in the account list" if len(found) > 1 else ""),
+            + (f", or a column {side}_password in the account list" if len(accounts) > 1 else ""),
         )
     whose = lacking[0].key if len(lacking) == 1 else f"{len(lacking)} {side} mailboxes"
     return Secret(click.prompt(f"Password for {whose}", hide_input=True, err=True))

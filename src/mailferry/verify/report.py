@@ -157,7 +157,7 @@ class _Writing:
     def __init__(self, place: Path, head: dict[str, Any]) -> None:
         self.place = place
         self.head = head
-        self.environment = _environment()
+        self.environment = environment()
 
     def write(self, found: Iterable[dict[str, Any]]) -> Path:
         total, lines = Total(), []
@@ -292,30 +292,31 @@ def _spelled(one: str) -> str:
     return " " if unicodedata.category(one) == "Zs" else f"\\u{ord(one):04x}"
 
 
-def _environment() -> Environment:
-    """Jinja2, set up so that nothing can go into a page unescaped. Imported only here."""
+def environment(*folders: Path) -> Environment:
+    """Jinja2, set up so that nothing can go into a page unescaped. Imported only here. `folders`: of templates of
+    other reports, which look the same."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+    made = Environment(
+        loader=FileSystemLoader([*folders, Path(__file__).with_name("templates")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=shown,
     )
-    environment.filters.update(
-        count=_count, size=_size, time=_time, span=_span, label=_label, excluded=excluded, person=person
+    made.filters.update(
+        count=_count, size=size_text, time=_time, span=_span, label=_label, excluded=excluded, person=person
     )
-    environment.globals["share"] = _share
-    return environment
+    made.globals["share"] = _share
+    return made
 
 
 def _count(number: int) -> str:
     return f"{number:,}"
 
 
-def _size(number: int | None) -> str:
+def size_text(number: int | None) -> str:
     if number is None:
         return "–"
     value, unit = float(number), "B"

@@ -42,7 +42,7 @@ DETAILS: Mapping[str, tuple[str, ...]] = {  # inetOrgPerson's name: AD's, all va
 }
 CARRIED = (
     *(f"extensionAttribute{number}" for number in range(1, 16)),
-    *("msExchUserCulture", "msExchHomeServerName", "hideDLMembership"),
+    *("msExchUserCulture", "msExchHomeServerName", "msExchArchiveName", "hideDLMembership"),
 )
 """What goes into `Recipient.preferences` as it is; there too: proxyAddresses of other kinds than SMTP and X.500."""
 

@@ -39,7 +39,7 @@ async def probe(account: ImapAccount) -> Probe:
     connection = await login.connect(account)
     try:
         names, folders = await list_folders(connection)
-        quota = await _quota(connection)
+        quota = await storage_quota(connection)
         counted = [folder for folder in folders if folder.status is not None]
         uncounted = tuple(folder.label for folder in folders if folder.selectable and folder.status is None)
         greeting = connection.greeting.text if connection.greeting is not None else ""
@@ -62,7 +62,7 @@ async def probe(account: ImapAccount) -> Probe:
         await connection.close()
 
 
-async def _quota(connection: Connection) -> tuple[int, int] | None:
+async def storage_quota(connection: Connection) -> tuple[int, int] | None:
     """The storage quota of INBOX (RFC 9208), in bytes."""
     if "QUOTA" not in connection.capabilities:
         return None

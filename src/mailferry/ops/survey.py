@@ -1,0 +1,125 @@
+"""Survey an organisation before its move: the use case behind `mailferry survey`. Shows nothing, changes nothing.
+
+Invariant: neither the directory nor a mailbox is changed, and no ledger is needed; a mailbox that cannot be opened is a
+row with the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mailferry.config.settings import directory_settings
+from mailferry.directory.clean import Policy, clean
+from mailferry.directory.decisions import Decisions, read_decisions
+from mailferry.directory.moving import Size
+from mailferry.directory.sharing import MOVERS
+from mailferry.directory.survey import Survey
+from mailferry.directory.survey import survey as count
+from mailferry.directory.sync import Progress
+from mailferry.errors import AuthError, MailferryError
+from mailferry.model.account import ImapAccount
+from mailferry.model.recipient import Finding, Recipient
+from mailferry.ops.directory import reader_of, source_key
+from mailferry.tasks import together
+
+REFUSED_AT_ONCE = 20
+"""So many refused log-ins, and none that worked: the administrator's password is wrong, and locking accounts helps
+nobody."""
+
+Address = Callable[[Recipient], ImapAccount | None]
+"""A recipient → how to open its mailbox; None: it has no name to open it by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """`source`: what was read; `seconds`: how long it took."""
+
+    survey: Survey
+    source: str
+    seconds: float
+
+
+def survey(
+    config: Path,
+    progress: Progress,
+    *,
+    address: Address | None = None,
+    connections: int = 8,
+    wave_size: int | None = None,
+) -> Surveyed:
+    """Read, clean, measure where `address` tells how to open mailboxes, and count. Errors as reading raises."""
+    began = time.monotonic()
+    _, settings = directory_settings(config)
+    policy = Policy(time.time(), frozenset(settings.mapping.domains))
+    known = settings.decisions is not None and settings.decisions.exists()
+    decisions = read_decisions(settings.decisions) if known and settings.decisions else Decisions()
+    read: dict[str, tuple[str, str, str]] = {}
+    with reader_of(settings.source) as reader:
+        cleaned = clean(_noted(reader.read(), read, progress), policy, decisions)
+    sizes: Mapping[str, Size] = {}
+    if address is not None:
+        wanted = {one.id: address(one) for one in cleaned.recipients if one.kind in MOVERS}
+        sizes = asyncio.run(measured(wanted, connections, progress))
+    progress("counting", 0, 0)
+    found = count(read, cleaned, policy.accepted_domains, sizes, policy.now, wave_size)
+    return Surveyed(found, source_key(settings.source), time.monotonic() - began)
+
+
+def _noted(
+    read: Iterable[Recipient | Finding], into: dict[str, tuple[str, str, str]], progress: Progress
+) -> Iterator[Recipient | Finding]:
+    for number, one in enumerate(read, 1):
+        if isinstance(one, Recipient):
+            into[one.id] = (one.kind.value, one.name, one.where)
+        if number % 500 == 0:
+            progress("reading", number, 0)
+        yield one
+
+
+async def measured(wanted: Mapping[str, ImapAccount | None], connections: int, progress: Progress) -> dict[str, Size]:
+    """The sizes of these mailboxes, `connections` at a time. AuthError if the first REFUSED_AT_ONCE are all refused."""
+    from mailferry.net.imap.measure import measure
+
+    sizes: dict[str, Size] = {}
+    refused: list[AuthError] = []
+    worked = Counter[bool]()
+    waiting = iter(wanted.items())
+
+    async def work() -> None:
+        for who, account in waiting:
+            if account is None:
+                sizes[who] = Size(failure="it has no name to open it by")
+                continue
+            try:
+                found = await measure(account)
+                sizes[who] = Size(found.bytes, found.messages, found.folders)
+                worked[True] += 1
+            except MailferryError as error:
+                sizes[who] = Size(failure=error.message)
+                if isinstance(error, AuthError):
+                    refused.append(error)
+                if len(refused) >= REFUSED_AT_ONCE and not worked[True]:
+                    raise refused[0] from error
+            progress("measuring", len(sizes), len(wanted))
+
+    if wanted:
+        await together(*(work() for _ in range(min(connections, len(wanted)))))
+    return sizes
+
+
+def totals(survey: Survey) -> dict[str, int]:
+    """Sums over the measured mailboxes."""
+    known: Sequence[Size] = [size for size in survey.sizes.values() if not size.failure]
+    return {
+        "opened": len(known),
+        "failed": len(survey.sizes) - len(known),
+        "bytes": sum(size.bytes or 0 for size in known),
+        "without_bytes": sum(size.bytes is None for size in known),
+        "messages": sum(size.messages or 0 for size in known),
+        "folders": sum(size.folders or 0 for size in known),
+    }
