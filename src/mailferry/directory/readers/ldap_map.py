@@ -51,7 +51,7 @@ class Names:
     outside_members: tuple[str, ...] = ("rfc822Member", "mgrpRFC822MailMember", "rfc822MailMember")
     dynamic: tuple[str, ...] = ("memberURL", "mgrpDeliverTo")
     owners: tuple[str, ...] = ("owner",)
-    accept_from: tuple[str, ...] = ("mgrpAllowedBroadcaster",)
+    accept_from: tuple[str, ...] = ("mgrpAllowedBroadcaster", "dnSender", "rfc822Sender")
     groups: tuple[str, ...] = (
         *("groupOfNames", "groupOfUniqueNames", "groupOfURLs", "rfc822MailGroup", "mailGroup", "qmailGroup"),
         *("nisMailAlias", "inetMailGroup"),
