@@ -7,12 +7,12 @@ from an empty source.
 
 The order: (1) entries of the target that have an address which another gets give it up, (2) deletions, (3) renames,
 those into a DN that is still taken after those that free it, cycles by way of a name of their own, (4) additions,
-(5) modifications, groups last.
+in the order of `wanted`, (5) modifications, groups last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -25,6 +25,24 @@ from mailferry.wire import dn as names
 
 UNIQUE = ("mail", "mailLocalAddress", "mailAlternateAddress")
 _SHOWN = 10
+
+
+class _Made(Mapping[str, tuple[bytes, ...]]):
+    """The attributes of a wanted entry, not held here."""
+
+    __slots__ = ("_source_id", "_wanted")
+
+    def __init__(self, wanted: Mapping[str, Entry], source_id: str) -> None:
+        self._wanted, self._source_id = wanted, source_id
+
+    def __getitem__(self, name: str) -> tuple[bytes, ...]:
+        return self._wanted[self._source_id].attributes[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._wanted[self._source_id].attributes)
+
+    def __len__(self) -> int:
+        return len(self._wanted[self._source_id].attributes)
 
 
 class Operation(Enum):
@@ -76,13 +94,15 @@ def compare(
     owned: Collection[str] = (),
     keep: Collection[str] = (),
     partial: bool = False,
+    dn_of: Callable[[str], str] | None = None,
 ) -> Diff:
     """The changes that make `present` (the entries of ours, with their source ids) what is `wanted`.
 
-    `present` may be a stream, and `wanted` made on demand: each of its entries is asked for once, and only what differs
-    is held. `foreign`: folded DNs of entries that are not ours, complete once `present` is through. `owned`: attributes
-    that the target side owns. `keep`: ids that are not wanted but stay as they are, because the source has them and
-    something is wrong with them. `partial`: only some entries are looked at, so an empty `wanted` means nothing.
+    `present` may be a stream, and `wanted` made on demand: those to be added are looked at only when they are written,
+    and `dn_of` tells their DNs. `foreign`: folded DNs of entries that are not ours, complete once `present` is through.
+    `owned`: attributes that the target side owns. `keep`: ids that are not wanted but stay as they are, because the
+    source has them and something is wrong with them. `partial`: only some entries are looked at, so an empty `wanted`
+    means nothing.
     SafetyStop if everything would be deleted.
     """
     fixed = frozenset(name.lower() for name in owned) | {"userpassword"}
@@ -114,16 +134,15 @@ def compare(
     for source_id in wanted:
         if source_id in seen or source_id in keep:
             continue
-        entry = wanted[source_id]
-        if dn_key(entry.dn) in foreign:
-            blocked.append((source_id, entry.dn))
+        dn = dn_of(source_id) if dn_of else wanted[source_id].dn
+        if dn_key(dn) in foreign:
+            blocked.append((source_id, dn))
         else:
-            added.append(Change(Operation.ADD, source_id, entry.dn, {}, entry.attributes))
+            added.append(Change(Operation.ADD, source_id, dn, {}, _Made(wanted, source_id)))
     stay = {source_id for source_id, _ in blocked}
     modified = [change for change in modified if change.source_id not in stay]
     moved = {source_id: dns for source_id, dns in renamed.items() if source_id not in stay}
     released, modified = _release(modified, added, moved)
-    added.sort(key=_groups_last)
     modified.sort(key=_groups_last)
     changes = (*released, *deleted, *_ordered_renames(moved), *added, *modified)
     return Diff(changes, len(wanted), len(seen), tuple(blocked))
@@ -202,6 +221,8 @@ def _release(
             for value in set(change.before.get(name, ())) - set(change.after.get(name, ())):
                 holders[value.lower()] = change.source_id
     contested: dict[str, set[bytes]] = {}
+    if not holders:
+        return [], modified
     for change in (*modified, *added):
         for name in UNIQUE:
             for value in change.after.get(name, ()):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from mailferry.directory.letters import one_line
-from mailferry.directory.mapping import PERSON_LIKE, Placed
+from mailferry.directory.mapping import GROUPS, PERSON_LIKE, Placed
 from mailferry.model.recipient import Finding, RecipientKind, Severity
 from mailferry.wire import dn as names
 
@@ -143,7 +143,7 @@ def make_entry(placed: Placed, around: Around) -> tuple[Entry, list[Finding]]:
     """The entry, and what it cannot hold."""
     one = placed.recipient
     making = _Making(placed, around)
-    person = one.kind not in (RecipientKind.GROUP, RecipientKind.DYNAMIC_GROUP)
+    person = one.kind not in GROUPS
     _identity(making, person)
     _addresses(making)
     _mail(making)

@@ -20,7 +20,8 @@ from mailferry.ledger.rows import DirectoryAccount
 from mailferry.model.recipient import Finding, Recipient, RecipientKind, Severity
 from mailferry.wire import dn as names
 
-PERSON_LIKE = frozenset(RecipientKind) - {RecipientKind.CONTACT, RecipientKind.GROUP, RecipientKind.DYNAMIC_GROUP}
+GROUPS = frozenset((RecipientKind.GROUP, RecipientKind.DYNAMIC_GROUP))
+PERSON_LIKE = frozenset(RecipientKind) - GROUPS - {RecipientKind.CONTACT}
 _BRANCH = {
     RecipientKind.SHARED: "shared",
     RecipientKind.PUBLIC_FOLDER: "shared",
@@ -167,9 +168,7 @@ def _check_template(key: str, text: str, known: frozenset[str]) -> None:
 def _excluded(recipient: Recipient, rules: Rules, override: Override | None) -> bool:
     if override is not None and (override.exclude or override.uid or override.dn):
         return override.exclude
-    mailless = recipient.kind == RecipientKind.ACCOUNT or (
-        recipient.mail is None and recipient.kind in (RecipientKind.GROUP, RecipientKind.DYNAMIC_GROUP)
-    )
+    mailless = recipient.kind == RecipientKind.ACCOUNT or (recipient.mail is None and recipient.kind in GROUPS)
     if mailless and not rules.accounts_without_mail:
         return True
     if not rules.exclude:

@@ -21,7 +21,7 @@ from mailferry.directory.clean import Cleaned, Policy, clean
 from mailferry.directory.decisions import Decisions
 from mailferry.directory.entries import Around, Entry, make_entry
 from mailferry.directory.exceptions import Exceptions
-from mailferry.directory.mapping import Placed, Register
+from mailferry.directory.mapping import GROUPS, Placed, Register
 from mailferry.directory.readers import Reader
 from mailferry.errors import Permanent, explain
 from mailferry.ledger import directory as records
@@ -103,15 +103,22 @@ class Stepped:
 
 
 class Wanted(Mapping[str, Entry]):
-    """Entries by source id, made when asked for, since all at once would need too much memory."""
+    """Entries by source id, made when asked for, since all at once would need too much memory; only the last is held.
+    What an entry cannot hold goes into `findings` the first time that it is made."""
 
     def __init__(self, placed: Mapping[str, Placed], around: Around, findings: list[Finding]) -> None:
         self._placed, self._around, self._findings = placed, around, findings
+        self._told: set[str] = set()
+        self._last: tuple[str, Entry] | None = None
 
     def __getitem__(self, source_id: str) -> Entry:
-        entry, findings = make_entry(self._placed[source_id], self._around)
-        self._findings += findings
-        return entry
+        if self._last is None or self._last[0] != source_id:
+            entry, findings = make_entry(self._placed[source_id], self._around)
+            if findings and source_id not in self._told:
+                self._told.add(source_id)
+                self._findings += findings
+            self._last = source_id, entry
+        return self._last[1]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._placed)
@@ -131,7 +138,8 @@ def plan_all(world: World, read: Iterable[Recipient | Finding], *, remember: boo
     placing = place(world, cleaned.recipients)
     keep = {found.about for found in (*cleaned.open, *placing.findings) if found.severity is Severity.ERROR}
     world.known = {one.id: one for one in cleaned.recipients}
-    world.placed = placing.placed
+    people_first = sorted(placing.placed.items(), key=lambda one: one[1].recipient.kind in GROUPS)
+    world.placed = dict(people_first)
     missing = [one for one in world.register.by_id if one not in placing.placed and one not in keep]
     world.save_later((*placing.rows, *mapping.gone(world.register, missing, time.time())))
     findings = placing.findings
@@ -175,6 +183,7 @@ def compare(
         owned=world.settings.authority.target,
         keep=planned.keep,
         partial=partial,
+        dn_of=lambda source_id: world.placed[source_id].dn,
     )
     for source_id, dn in found.foreign:
         message = f"an entry of somebody else has this name in the target: {dn}; it stays as it is"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,8 +29,10 @@ from mailferry.wire.ldif import emit
 BATCH = 100
 """Changes recorded together, and at most so many unknown after a kill."""
 
-_TOGETHER = 5000
+_TOGETHER = 1000
 """The same for a bulk load, which is whole or not at all."""
+
+_CHUNK = 1 << 18
 
 _MANY = 200
 """From so many values on, only the differing ones are sent."""
@@ -152,16 +155,21 @@ def load(
 ) -> Written:
     """Make these changes, all of them additions, at once. Permanent if one entry is refused: nothing is then there,
     and `apply` tells which one it is."""
-    ids = []
-    for at in range(0, len(changes), _TOGETHER):
-        batch = changes[at : at + _TOGETHER]
-        ids += records.intend(ledger, directory_id, run_id, [_row(change) for change in batch])
-        progress(at + len(batch), len(changes))
-    try:
-        bulk.load(emit(change.dn, change.after) for change in changes)
-    except Permanent as error:
-        records.settle(ledger, [(number, ChangeState.FAILED, explain(error)) for number in ids])
-        raise
+    ids: list[int] = []
+    with tempfile.TemporaryFile() as made:  # each entry is made once, for the ledger and for slapadd
+        for at in range(0, len(changes), _TOGETHER):
+            rows = []
+            for change in changes[at : at + _TOGETHER]:
+                rows.append(_row(change))
+                made.write(emit(change.dn, change.after))
+            ids += records.intend(ledger, directory_id, run_id, rows)
+            progress(len(ids), len(changes))
+        made.seek(0)
+        try:
+            bulk.load(iter(lambda: made.read(_CHUNK), b""))
+        except Permanent as error:
+            records.settle(ledger, [(number, ChangeState.FAILED, explain(error)) for number in ids])
+            raise
     records.settle(ledger, [(number, ChangeState.DONE, None) for number in ids])
     return Written(len(changes))
 

@@ -65,6 +65,8 @@ def to_json(value: Any) -> str:
 
 
 def escape(value: str) -> str:
+    if value.isascii() and value.isprintable() and '"' not in value and "\\" not in value:  # most of what is stored
+        return value
     return to_json(value)[1:-1]
 
 
