@@ -76,7 +76,7 @@ def _lines() -> Callable[[Fleet], None]:
         rate = counts.copied / (last - started)
         click.echo(
             f"{ended}/{len(fleet.jobs)} mailboxes, {counts.done}/{expected} messages, "
-            f"{size_text(counts.bytes)} copied, {counts.failed} failed, {rate:.0f} messages/s"
+            f"{size_text(counts.bytes)} {fleet.done_word}, {counts.failed} failed, {rate:.0f} messages/s"
             + (" (paused)" if fleet.paused else ""),
             err=True,
         )

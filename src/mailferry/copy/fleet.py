@@ -83,6 +83,9 @@ class Fleet:
     task: Task
     caps: Caps
     command: str
+    done_word: str = "copied"
+    """What its jobs do with the bytes they count, for people."""
+
     observe: Callable[[Fleet], None] = lambda fleet: None
     on_run: Callable[[int], None] = lambda run_id: None
     facts: dict[str, Any] = field(default_factory=dict)

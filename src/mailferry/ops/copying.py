@@ -121,7 +121,9 @@ def verify_fleet(
             failed=counts.failed,
         )
 
-    return _fleet(pairs, ledger, policy, limits, argv, observe, verify_one)
+    fleet = _fleet(pairs, ledger, policy, limits, argv, observe, verify_one)
+    fleet.done_word = "read"
+    return fleet
 
 
 def _fleet(
