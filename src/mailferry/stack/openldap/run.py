@@ -115,10 +115,9 @@ def load(config_dir: Path, entries: Iterable[bytes]) -> None:
         owner = _owner(here.data_dir)
         shutil.rmtree(loading, ignore_errors=True)
         _make(loading, owner)
-        with tempfile.TemporaryDirectory(prefix="mailferry-slapadd-") as scratch:
-            aside = _copied(here, Path(scratch), loading, owner)
-            arguments = ["-q", "-w", "-S", str(here.server_id), "-n", str(here.number), "-F", str(aside)]
-            _slapadd(arguments, _all(here, entries, owner), owner)
+        aside = _copied(here, loading, owner)
+        arguments = ["-q", "-w", "-S", str(here.server_id), "-n", str(here.number), "-F", str(aside)]
+        _slapadd(arguments, _all(here, entries, owner), owner)
         _flush(loading / "data.mdb")
         (loading / "data.mdb").rename(here.data_dir / "data.mdb")
         _flush(here.data_dir)
@@ -158,18 +157,17 @@ def _values(path: Path) -> dict[str, str]:
     }
 
 
-def _copied(here: Place, scratch: Path, data_dir: Path, owner: Owner | None) -> Path:
-    """A copy of the configuration whose database is in `data_dir`."""
-    aside = scratch / "slapd.d"
+def _copied(here: Place, loading: Path, owner: Owner | None) -> Path:
+    """A copy of the configuration, in the folder that its database is then in."""
+    aside = loading / "slapd.d"
     shutil.copytree(here.config_dir, aside)
     database = aside / "cn=config" / here.database_file.name
-    database.chmod(0o600)
-    lines = database.read_bytes().splitlines(keepends=True)
     name = b"olcDbDirectory:"
+    lines = database.read_bytes().splitlines(keepends=True)
     kept = [line for line in lines if not line.startswith((name, b"# CRC32"))]
-    database.write_bytes(b"".join([*kept, name + b" " + os.fsencode(data_dir) + b"\n"]))
+    database.write_bytes(b"".join([*kept, name + b" " + os.fsencode(loading) + b"\n"]))
     if owner is not None:
-        for path in (scratch, *scratch.rglob("*")):
+        for path in (aside, *aside.rglob("*")):
             os.chown(path, *owner)
     return aside
 
