@@ -8,12 +8,12 @@ Invariant: no password crosses an unprotected connection unless `Server.plain` s
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Any, NamedTuple, TypeVar
 
-from mailferry.errors import ConfigError, MailferryError, Temporary
+from mailferry.errors import ConfigError, MailferryError, RemoteProtocolError, Temporary
 from mailferry.net import ldap_errors, ldap_link
 from mailferry.net.ldap_entry import Entry as Entry
 from mailferry.net.ldap_errors import Refused, Result
@@ -156,9 +156,9 @@ class Connection:
 
     def read(self, dn: str, attributes: Sequence[str] = (), controls: Sequence[Control] = ()) -> Entry | None:
         """One entry, or None where there is none (or none that we may see)."""
-        found = self.search(dn, attributes=attributes, scope=Scope.BASE, controls=controls, page=0)
         try:
-            return next(found, None)
+            found = list(self.search(dn, attributes=attributes, scope=Scope.BASE, controls=controls, page=0))
+            return found[0] if found else None
         except Refused as error:
             if error.result == Result.NO_SUCH_OBJECT:
                 return None
@@ -241,7 +241,8 @@ class Connection:
                         yield Message(info=attrs or b"")
         finally:
             if under_way and self._handle is not None:
-                handle.abandon_ext(number)
+                with suppress(ldap.LDAPError):  # whoever wants no more need not hear that the connection is lost
+                    handle.abandon_ext(number)
 
     def add(self, dn: str, attrs: Mapping[str, Sequence[bytes]]) -> None:
         """A new entry. `Refused` with ALREADY_EXISTS, NO_SUCH_OBJECT (no parent), OBJECT_CLASS_VIOLATION, …"""
@@ -270,7 +271,7 @@ class Connection:
         if server.bind is Bind.SIMPLE and server.secret is not None:
             self._wait(self._handle.simple_bind(server.user, server.secret.reveal()))
         elif server.bind is Bind.KERBEROS:
-            self._handle.sasl_interactive_bind_s("", ldap.sasl.gssapi(server.user))
+            self._handle.sasl_interactive_bind_s("", ldap.sasl.gssapi())
         elif server.bind is Bind.EXTERNAL:
             self._handle.sasl_bind_s("", "EXTERNAL", b"")
 
@@ -288,7 +289,7 @@ class Connection:
 
 
 class Held:
-    """One connection for many calls: opened when it is needed, dropped when it has failed (`Temporary`)."""
+    """One connection for many calls: opened when it is needed, dropped when it has failed."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -301,7 +302,7 @@ class Held:
             self._connection = Connection(self.server)
         try:
             yield self._connection
-        except Temporary:
+        except (Temporary, RemoteProtocolError):
             self.close()
             raise
 
