@@ -142,6 +142,12 @@ def test_what_is_no_ldif(tmp_path: Path, data: bytes) -> None:
     assert caught.value.about == f"{tmp_path / 'book.ldif'}:1"
 
 
+def test_a_file_that_begins_with_a_bad_record_is_read(tmp_path: Path) -> None:
+    recipients, findings = read(tmp_path, "dn:: Z\ncn: lost\n\ndn: cn=A\ncn: A\nmail: a@a.example\n")
+    assert [one.name for one in recipients] == ["A"]
+    assert codes(findings) == [("ldif-record", "1")]
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(Permanent, match="No such file"):
         list(LdifFile(tmp_path / "none.ldif").read())

@@ -84,6 +84,12 @@ def test_charsets_escapes_and_a_name_without_fn(tmp_path: Path) -> None:
     assert findings == []
 
 
+@pytest.mark.parametrize("charset", ["unicode_escape", "punycode", "hex", "x\0", "utf-7", "no-such"])
+def test_strange_charsets_are_not_tried(tmp_path: Path, charset: str) -> None:
+    (recipient,), _ = read(tmp_path, f"BEGIN:VCARD\nFN;CHARSET={charset}:M\\x\u00fcller\nEND:VCARD\n")
+    assert recipient.name == "M\\xüller"
+
+
 def test_utf_16(tmp_path: Path) -> None:
     (recipient,), _ = read(tmp_path, "BEGIN:VCARD\r\nFN:Пётр\r\nEND:VCARD\r\n".encode("utf-16"))
     assert recipient.name == "Пётр"

@@ -38,7 +38,7 @@ def make_book(recipients: Iterable[Recipient], base: str) -> Book:
     made: list[Entry] = [_branch(base)]
     found: list[Finding] = []
     for one in shown:
-        entry, wrong = make_entry(Placed(one, "", places[one.id]), around)
+        entry, wrong = make_entry(Placed(one, one.mail or one.id, places[one.id]), around)
         made.append(Entry(entry.dn, _standard(one, entry)))
         found += wrong
         outside = [member for member in one.members if member.startswith("smtp:")]

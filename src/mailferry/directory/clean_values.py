@@ -148,8 +148,9 @@ class _One:
         """Display name and details, with a name and, for a person, a surname."""
         if not name:
             parts = " ".join((*details.get("givenName", ())[:1], *details.get("sn", ())[:1]))
-            guess = parts or names.name_from_address(mail or "") or next(iter(details.get("o", ())), None)
-            name = self.rule("name-missing", "there is no display name", "", guess or self.recipient.account)
+            others = (value for one in ("o", *sorted(_PHONES)) for value in details.get(one, ()))
+            guess = parts.strip() or names.name_from_address(mail or "") or self.recipient.account or mail
+            name = self.rule("name-missing", "there is no display name", "", guess or next(others, None))
         if _ESCAPED.search(name):
             self.rule("name-characters", "the name has characters that DNs and filters must escape; they are", name)
         if self.recipient.kind in PERSONS and not details.get("sn"):

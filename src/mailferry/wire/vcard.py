@@ -20,6 +20,10 @@ LIMIT = 16 * 1024 * 1024
 _HEAD = re.compile(r'(?:([A-Za-z0-9-]+)\.)?([A-Za-z0-9-]+)((?:;(?:"[^"]*"|[^":;])*)*):')
 _PARAMETER = re.compile(r';((?:"[^"]*"|[^";])*)')
 _ENCODINGS = {"quoted-printable", "base64", "b", "8bit", "7bit"}
+_CHARSET = re.compile(
+    r"(?i)utf-?(?:8|16(?:[bl]e)?)|us-ascii|iso-8859-\d{1,2}|latin-?\d|(?:windows-|cp)\d{3,4}|koi8-[ru]|macintosh|"
+    r"shift[_-]jis|euc-(?:jp|kr)|iso-2022-jp|gb2312|gbk|gb18030|big5|tis-620"
+)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{4,}=*")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
@@ -46,18 +50,23 @@ class Property:
 
     def raw(self) -> str:
         """As text, escapes and all: in the charset it names, else UTF-8, else Windows-1252."""
-        for charset in (self.parameters.get("CHARSET", "utf-8"), "utf-8", "cp1252"):
+        for charset in (self._charset(), "utf-8", "cp1252"):
             try:
                 return self.data.decode(charset)
             except (UnicodeDecodeError, LookupError):
                 continue
         return self.data.decode("latin-1")
 
+    def _charset(self) -> str:
+        """What CHARSET says, if it is one of text: Python has stranger codecs."""
+        named = self.parameters.get("CHARSET", "")
+        return named if _CHARSET.fullmatch(named) else "utf-8"
+
     @property
     def is_mixed(self) -> bool:
         """Whether the bytes are not what they are said to be."""
         try:
-            self.data.decode(self.parameters.get("CHARSET", "utf-8"))
+            self.data.decode(self._charset())
         except (UnicodeDecodeError, LookupError):
             return True
         return False

@@ -33,12 +33,13 @@ class LdifFile:
         found: list[Recipient] = []
         resolve: dict[str, str] = {}
         ids = Ids("ldif:")
+        first: Fault | None = None
         records = 0
-        for records, one in enumerate(parse(self._chunks()), 1):
+        for one in parse(self._chunks()):
             where = f"{self.path}:{one.line}"
+            records += isinstance(one, Record)
             if isinstance(one, Fault):
-                if records == 1 and one.lost == "record":
-                    raise UserError(f"not LDIF: {one.message}", about=where)
+                first = first or one
                 yield finding(_FAULTS[one.lost], where, one.message, value=one.text)
             elif not one.is_entry:
                 message = f"a change ({one.change}), not an entry; it is not carried out"
@@ -50,7 +51,8 @@ class LdifFile:
                     else:
                         yield result
         if not records:
-            raise UserError("the file is empty", about=f"{self.path}:1")
+            why = f"not LDIF: {first.message}" if first else "the file is empty"
+            raise UserError(why, about=f"{self.path}:{first.line if first else 1}")
         for recipient in found:
             yield with_ids(recipient, resolve)
 
