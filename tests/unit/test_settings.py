@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from lab import settings_page
-from mailferry.config.settings import directory_settings, read_settings
+from mailferry.config.settings import Authority, Brake, Follow, directory_settings, read_settings
+from mailferry.directory.exceptions import read_exceptions
 from mailferry.errors import ConfigError
 
 GOOD = """
@@ -85,6 +86,26 @@ def test_no_file_and_no_section(tmp_path: Path) -> None:
         read_settings(tmp_path / "nothing.toml")
     with pytest.raises(ConfigError, match="no \\[directory\\] section"):
         directory_settings(written(tmp_path, ""))
+
+
+def _example(kind: str) -> str:
+    """The first block of that kind on the page for administrators."""
+    text = (settings_page.PAGE.parent / "directory.md").read_text(encoding="utf-8")
+    return text.partition(f"```{kind}\n")[2].partition("```")[0]
+
+
+def test_the_example_is_right_and_names_every_table(tmp_path: Path) -> None:
+    text = _example("toml")
+    _, one = directory_settings(written(tmp_path, text))
+    assert (one.brake, one.authority, one.follow) == (Brake(), Authority(), Follow())  # it shows the defaults
+    for table in ("source", "target", "mapping", "brake", "authority", "follow"):
+        assert f"[directory.{table}]" in text
+
+
+def test_the_example_of_exceptions_is_right(tmp_path: Path) -> None:
+    file = tmp_path / "exceptions.csv"
+    file.write_text(_example("csv"))
+    assert len(read_exceptions(file).by_who) == 4
 
 
 def test_the_reference_page_is_up_to_date() -> None:

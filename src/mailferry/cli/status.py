@@ -67,6 +67,9 @@ def _run(db: Ledger, run: Run) -> dict[str, Any]:
 
 
 def _run_line(run: dict[str, Any]) -> str:
+    if "directory" in run:
+        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(run["started"]))
+        return f"run {run['run']}: {run['state']}, since {since}: {run['command']} (see `mailferry directory status`)"
     counts = run.get("counts", {})
     until = run["ended"] or run["heartbeat"]
     seconds = max(0.1, until - run["started"])
