@@ -116,7 +116,8 @@ class ActiveDirectory:
 
     def changes(self, cookie: bytes) -> Changes:
         """What changed since. An account that may not see deleted objects learns of deletions by looking who is
-        missing (see `_missing`). What this cannot see, and a full reading finds: who is matched by dynamic groups."""
+        missing (see `_missing`), and so, less often, do all: Samba tells even an account with the right to replicate
+        of no deletion. What this cannot see, and a full reading finds: who is matched by dynamic groups."""
         with self._using() as connection:
             found = ad_changes.since(connection, self._domain, self._key(), cookie)
             if found.full_read:
@@ -124,8 +125,7 @@ class ActiveDirectory:
             if found.moved_containers and self._scope.bases:
                 return Changes(full_read=f"{found.moved_containers[0]} was renamed or moved, with all below it")
             changed, gone = self._read_again(connection, found.ids)
-            if not found.told_deletions:
-                gone += self._missing(connection)
+            gone += self._missing(connection, pause=200 if found.told_deletions else 20)
             return Changes(changed, gone, found.cookie)
 
     def _read_again(
@@ -153,9 +153,9 @@ class ActiveDirectory:
                 changed.append(references.settled(recipient))
         return tuple(changed), gone
 
-    def _missing(self, connection: Connection) -> tuple[str, ...]:
-        """Who was there and is not. Looked at only when the controller has changed anything at all, and seldom enough
-        to take a twentieth of the time; the first look of a process only learns who is there."""
+    def _missing(self, connection: Connection, pause: int) -> tuple[str, ...]:
+        """Who was there and is not. Looked at only when the controller has changed anything at all, and then `pause`
+        times as long as it took not again; the first look of a process only learns who is there."""
         latest = ad_changes.highest(connection)
         began = time.monotonic()
         if latest == self._listed_at or began < self._next_listing:
@@ -163,7 +163,7 @@ class ActiveDirectory:
         there = self._listing(connection)
         missing = (self._known or there) - there
         self._known, self._listed_at = there, latest
-        self._next_listing = began + 20 * (time.monotonic() - began)
+        self._next_listing = began + pause * (time.monotonic() - began)
         return tuple(sorted(missing))
 
     def _listing(self, connection: Connection) -> set[str]:
