@@ -23,7 +23,7 @@ from bench import measure
 from bench.contenders import environment, mailferry
 from bench.measure import BenchError, Usage
 from bench.results import CPU_LIMIT, LIMIT, TIME_LIMIT, Row, comparison, within
-from lab import process
+from lab import address_book, process
 from lab.openldap import ADMIN_PASSWORD, SUFFIX, OpenLdap
 from lab.organisation import organisation
 from lab.organisation_data import DOMAINS, Entry
@@ -32,14 +32,15 @@ from lab.process import PASSWORD
 from lab.samba import Samba
 from mailferry.directory.readers.ad import Scope
 from mailferry.directory.readers.ad_entry import ATTRIBUTES
+from mailferry.stack.openldap.settings import Readers
 
 SIZE, QUICK_SIZE = 40_000, 50
 CHANGES = 40
 """Changes made one after the other while `--follow` runs."""
 
-TIMES_SLAPADD, CPU_SECONDS, CHANGE_SECONDS, MEGABYTES = 3.0, 5.0, 2.0, 500.0
+TIMES_SLAPADD, CPU_SECONDS, CHANGE_SECONDS, MEGABYTES, SEARCH_SECONDS = 3.0, 5.0, 2.0, 500.0, 0.02
 """The goals: a full run in so many times slapadd's time, and ldapsearch's once; a run with nothing to do; p95 of a
-change; memory of any process."""
+change; memory of any process; p95 of an address book search of 20 rows."""
 
 _OURS, _SEARCH, _SLAPADD = "mailferry directory sync", "ldapsearch", "slapadd -q"
 _FLOOR = f"{TIMES_SLAPADD:g} x {_SLAPADD}, and {_SEARCH}"
@@ -60,6 +61,7 @@ class _Running:
     read: list[Usage] = field(default_factory=list)
     search: list[Usage] = field(default_factory=list)
     slapadd: list[Usage] = field(default_factory=list)
+    searches: list[float] = field(default_factory=list)
     changes: list[float] = field(default_factory=list)
     follower_mb: float = 0.0
 
@@ -98,6 +100,7 @@ def _round(running: _Running, number: int, *, last: bool) -> None:
             running.nothing.append(_run(running, place, "nothing to do", _OURS, sync))
         running.slapadd.append(_slapadd(running, place, target))
         if last:
+            _address_book(running, target)
             _follow(running, place, config, target)
 
 
@@ -150,7 +153,7 @@ entries = {10 * CHANGES}
 @contextmanager
 def _target(root: Path) -> Iterator[OpenLdap]:
     """An empty OpenLDAP that two scripts in its root start and stop, as systemd does for a real one."""
-    target = OpenLdap(root)
+    target = OpenLdap(root, readers=Readers.ANONYMOUS)
     target.start()
     target.halt()
     slapd = f"slapd -h '{target.url} {target.ldapi}' -F {target.settings.config_dir}"
@@ -195,6 +198,25 @@ def _slapadd(running: _Running, place: Path, target: OpenLdap) -> Usage:
     other.configure()
     load = [process.binary("slapadd", "/usr/sbin/slapadd"), "-q", "-n", "1", "-F", str(other.settings.config_dir)]
     return _run(running, place, "load", _SLAPADD, [*load, "-l", str(data)])
+
+
+def _address_book(running: _Running, target: OpenLdap) -> None:
+    """What Outlook, Thunderbird and macOS ask while the first letters of 40 people's surnames are typed, by a stranger
+    whom the access rules let see the address book."""
+    shown = [one for one in running.people if "sn" in one.values and "msExchHideFromAddressLists" not in one.values]
+    names = [str(person.values["sn"][0]) for person in shown[:: max(1, len(shown) // 40)]]
+    beginnings = sorted({name[:length].strip() for name in names for length in (1, 2, 4, 7)})
+    link = target.connect("")
+    answers = address_book.measure(link, SUFFIX, beginnings)
+    link.unbind_s()
+    nobody = [f"{answer.program} for {answer.typed}" for answer in answers if not answer.entries]
+    if nobody:
+        raise BenchError(f"the address book answers with nobody: {', '.join(nobody)}")
+    running.searches += [answer.seconds for answer in answers]
+    running.say(
+        f"directory, address book: {len(answers)} searches, median {1000 * median(running.searches):.1f} ms, "
+        f"longest {1000 * max(running.searches):.1f} ms"
+    )
 
 
 def _follow(running: _Running, place: Path, config: Path, target: OpenLdap) -> None:
@@ -252,7 +274,7 @@ def _rows(running: _Running, case: str, when: str) -> list[Row]:
     ]
     every = [*running.full, *running.nothing, Usage(0, 0, running.follower_mb)]
     peak = max(one.peak_mb for one in every)
-    p95 = sorted(running.changes)[int(len(running.changes) * 0.95)]
+    p95, search_p95 = (sorted(some)[int(len(some) * 0.95)] for some in (running.changes, running.searches))
     idle = median(one.cpu for one in running.nothing)
     return [
         comparison(case, "full", _OURS, running.full, _FLOOR, floor, when, times=1.0),
@@ -267,6 +289,16 @@ def _rows(running: _Running, case: str, when: str) -> list[Row]:
             TIME_LIMIT,
             p95,
             CHANGE_SECONDS,
+            when,
+        ),
+        within(
+            case,
+            "address book, 20 rows, p95",
+            _OURS,
+            [Usage(s, 0, 0) for s in running.searches],
+            TIME_LIMIT,
+            search_p95,
+            SEARCH_SECONDS,
             when,
         ),
         within(case, "all phases", _OURS, every, LIMIT, peak, MEGABYTES, when),
