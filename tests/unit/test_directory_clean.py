@@ -270,11 +270,22 @@ def test_two_keepers_of_one_mailbox_address_are_no_decision() -> None:
     assert run(*contacts, decisions=decided(*rows)).left_out == ()
 
 
-def test_contacts_of_an_address_book_may_share_an_address() -> None:
+def test_contacts_may_share_addresses_by_one_decision_for_all() -> None:
     both = (contact("1", "Anna Müller", "am@x.example"), contact("2", "Mum", "AM@x.example"))
     assert run(*both).left_out == ("1", "2")
-    cleaned = run(*both, policy=Policy(NOW, contacts_share=True))
-    assert (len(cleaned.recipients), codes(cleaned)) == (2, [("address-shared", "2")])
+    cleaned = run(*both, decisions=decided(("address-claimed-twice", "*", "*", Action.KEEP, "")))
+    assert (len(cleaned.recipients), cleaned.open) == (2, ())
+
+
+def test_values_are_told_apart_as_ldap_does() -> None:
+    details = {
+        "sn": ("Maier",),
+        "mobile": ("+49 30-1", "+49301", "+49 30 2"),
+        "l": ("Köln", "KÖLN"),
+        "o": ("A-B", "AB"),
+    }
+    wanted = {"sn": ("Maier",), "mobile": ("+49 30-1", "+49 30 2"), "l": ("Köln",), "o": ("A-B", "AB")}
+    assert run(person(details=details)).recipients[0].details == wanted
 
 
 def test_mailboxes_x500_and_ids_of_two() -> None:

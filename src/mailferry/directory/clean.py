@@ -61,7 +61,7 @@ def clean(read: Iterable[Recipient | Finding], policy: Policy, decisions: Decisi
     _leave_out(everyone, judge)
     became = merge_decided(everyone, judge)
     merge_duplicates(everyone, judge, became)
-    settle_claims(everyone, judge, contacts_share=policy.contacts_share)
+    settle_claims(everyone, judge)
     _missing(everyone, policy, judge)
     follow(everyone, judge, became)
     left_out = tuple(who for who in everyone if who in judge.out)

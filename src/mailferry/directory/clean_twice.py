@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import MappingProxyType
 
 from mailferry.directory.addresses import key
+from mailferry.directory.clean_values import distinct
 from mailferry.directory.codes import finding
 from mailferry.directory.decisions import ANY, Action
 from mailferry.directory.judge import Judge, Outcome, Row
@@ -97,26 +98,11 @@ def _suggest(
         _merge(everyone, recipient, into, became)
 
 
-def settle_claims(everyone: Everyone, judge: Judge, *, contacts_share: bool) -> None:
-    """Addresses, X.500 addresses and mailboxes of two recipients: errors, until decisions leave one owner.
-    `contacts_share`: contacts among themselves may have one address."""
-    if contacts_share:
-        _shared(everyone, judge)
-        return
+def settle_claims(everyone: Everyone, judge: Judge) -> None:
+    """Addresses, X.500 addresses and mailboxes of two recipients: errors, until decisions leave one owner."""
     _claims(everyone, judge, "address-claimed-twice", _addresses, key, without_address)
     _claims(everyone, judge, "x500-claimed-twice", lambda one: one.x500, str.casefold, _without_x500)
     _claims(everyone, judge, "mailbox-claimed-twice", _mailboxes, str.lower, lambda one, _: one)
-
-
-def _shared(everyone: Everyone, judge: Judge) -> None:
-    """Tell of addresses that several contacts have; each keeps them."""
-    first_with: dict[str, str] = {}
-    for recipient in everyone.values():
-        for address in _addresses(recipient):
-            first = everyone[first_with.setdefault(key(address), recipient.id)]
-            if first is not recipient:
-                message = f"{address} is also that of {first.name} ({first.where}); both come"
-                judge.rule(finding("address-shared", recipient.where, message, about=recipient.id, value=address))
 
 
 def _claims(
@@ -218,7 +204,7 @@ def _merge(everyone: Everyone, gone: Recipient, into: Recipient, became: dict[st
         old = details.get(name, ())
         if name in ("givenName", "sn", "initials", "c", "l", "st", "postalCode", "street") and old:
             continue
-        details[name] = (*old, *(value for value in values if value not in old))
+        details[name] = distinct(name, (*old, *values))
     everyone[into.id] = dataclasses.replace(
         into,
         mail=ordered[0] if ordered else None,

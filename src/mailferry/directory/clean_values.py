@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +25,7 @@ OURS = frozenset(RecipientKind) - {RecipientKind.CONTACT, RecipientKind.MAIL_USE
 
 _LINES = frozenset({"description", "info", "street", "postalAddress"})
 _PHONES = frozenset({"telephoneNumber", "mobile", "facsimileTelephoneNumber", "homePhone", "pager"})
+_NO_PART_OF_NUMBER = {ord(" "): None, ord("-"): None}
 _NO_PHONE = re.compile(r"[^0-9A-Za-z'()+,./:=? -]+")  # PrintableString, RFC 4517 §3.3.29
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
@@ -41,12 +42,10 @@ _ESCAPED = re.compile(r'[*\\<>=;"+]|^#')
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What cleaning goes by. `accepted_domains`: lower case; none: any domain is right. `now`: seconds since the epoch.
-    `contacts_share`: everybody is a contact, and several may have one address (an address book, where nothing is
-    delivered). `text_limit`, `note_limit`: characters of a value, of a description; `photo_limit`: bytes."""
+    `text_limit`, `note_limit`: characters of a value, of a description; `photo_limit`: bytes."""
 
     now: float
     accepted_domains: frozenset[str] = frozenset()
-    contacts_share: bool = False
     text_limit: int = 1024
     note_limit: int = 32768
     photo_limit: int = 250_000
@@ -68,6 +67,18 @@ def check(recipient: Recipient, policy: Policy, judge: Judge) -> Recipient:
     one.account()
     real = {name: value for name, value in changes.items() if value != getattr(recipient, name)}
     return dataclasses.replace(recipient, **real) if real else recipient
+
+
+def distinct(attribute: str, values: Sequence[str]) -> tuple[str, ...]:
+    """Each value once, as LDAP compares: letter case aside, and for numbers also blanks and hyphens (RFC 4517 §4.2.11,
+    §4.2.29)."""
+    if len(values) < 2:
+        return tuple(values)
+    same = _NO_PART_OF_NUMBER if attribute in _PHONES else {}
+    kept: dict[str, str] = {}
+    for value in values:
+        kept.setdefault(value.casefold().translate(same), value)
+    return tuple(kept.values())
 
 
 class _One:
@@ -136,10 +147,10 @@ class _One:
                 if attribute in _PHONES and right and _NO_PHONE.search(right):
                     number = _tidy(_NO_PHONE.sub(" ", right), lines=False)
                     right = self.rule("phone-characters", f"{attribute} is no telephone number", right, number)
-                if right and right not in kept:
+                if right:
                     kept.append(right)
             if kept:
-                new[attribute] = tuple(kept)
+                new[attribute] = distinct(attribute, kept)
         return old if new == old else MappingProxyType(new)
 
     def names(

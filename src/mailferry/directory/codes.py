@@ -71,7 +71,6 @@ CODES: Mapping[str, tuple[Severity, str]] = {
     "duplicate": (_W, "Same person twice"),
     "duplicate-near": (_N, "Perhaps the same person twice"),
     "address-claimed-twice": (_E, "Address of two recipients"),
-    "address-shared": (_N, "Address of several contacts"),
     "x500-claimed-twice": (_E, "X.500 address of two recipients"),
     "mailbox-claimed-twice": (_E, "Mailbox of two recipients"),
     "account-disabled": (_W, "Account disabled"),

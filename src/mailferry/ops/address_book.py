@@ -52,7 +52,7 @@ def convert(
     if not dn.parse(base):
         raise UserError("the base is empty", about="--base", advice="--base ou=addressbook,dc=acme,dc=example")
     known = read_decisions(decisions) if decisions is not None and decisions.exists() else Decisions()
-    cleaned = clean(_read(files, encoding), Policy(time.time(), contacts_share=True), known)
+    cleaned = clean(_read(files, encoding), Policy(time.time()), known)
     book = make_book(cleaned.recipients, base)
     if output is not None:
         whole = b"".join((HEADER, *(emit(entry.dn, entry.attributes) for entry in book.entries)))
