@@ -12,7 +12,7 @@ from mailferry.copy.policy import Accept
 from mailferry.errors import SafetyStop
 from mailferry.ledger.rows import Kind
 from mailferry.model.folder import Folder, Path, Selected
-from mailferry.model.message import Flag, Listing, Reason
+from mailferry.model.message import NO_DATE, Flag, Listing, Reason
 from mailferry.model.state import State
 from mailferry.net.memory import MemoryOptions, MemoryStore
 from mailferry.plan.folders import FolderPolicy
@@ -653,6 +653,15 @@ def _scanning(w: World) -> MemoryTarget:
     real = w.b.add
     w.b.add = lambda path, data, **marks: real(path, _scanned(data), **marks)  # type: ignore[method-assign]
     return MemoryTarget(w.b)
+
+
+def test_a_message_without_a_date_comes_and_is_listed(world: Make) -> None:
+    w = world()
+    fill(w.a, INBOX, range(2))
+    uid = w.a.add(INBOX, b"Subject: no date\r\n\r\nx\r\n", date=NO_DATE)
+    counts = w.run()
+    assert (counts.copied, counts.different) == (3, 1)
+    assert [(f.source_uid, f.kind, f.reason) for f in w.failures()] == [(uid, Kind.DIFFERENCE, Reason.DATE)]
 
 
 def test_keywords_that_the_target_cannot_hold_are_listed_in_seed_and_delta(world: Make) -> None:

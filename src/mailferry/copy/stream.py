@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from mailferry.copy.work import FolderWork
 from mailferry.errors import RemoteProtocolError, Temporary
 from mailferry.ledger.rows import Intent
-from mailferry.model.message import Body, Failed, MemoryBody, Message, Reason, digest
+from mailferry.model.message import NO_DATE, Body, Failed, MemoryBody, Message, Reason, digest
 from mailferry.plan.fingerprint import fingerprint, header_block
 from mailferry.plan.repair import repaired
 from mailferry.targets.base import Stored
@@ -91,6 +91,10 @@ class _Stream:
             if isinstance(item, Failed):
                 await work.fail(item)
                 continue
+            if item.internal_date == NO_DATE:
+                await work.different(
+                    item.uid, Reason.DATE, "the source gives no date that can be read: 1970 stands there"
+                )
             held = min(item.body.size, policy.chunk_bytes)
             if not work.budget.try_take(held):
                 try:

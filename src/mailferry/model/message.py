@@ -35,6 +35,10 @@ class Date(NamedTuple):
     zone: int = 0
 
 
+NO_DATE = Date(0)
+"""For a message whose internal date the store does not give, or nobody can read."""
+
+
 class Body(Protocol):
     """The bytes of one message, in memory or spooled; readable any number of times until `close()`."""
 
@@ -130,6 +134,7 @@ class Reason(Enum):
     BARE_NEWLINE = "bare-newline"
     KEYWORDS = "keywords"  # keywords that the target cannot hold
     FLAGS = "flags"
+    DATE = "internal-date"  # the source gives none that can be read
     FOLDER = "folder"  # a folder that could not be read or made
     DUPLICATE = "duplicate"  # a twin that could not be removed
     ACL = "acl"

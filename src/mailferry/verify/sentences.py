@@ -69,6 +69,11 @@ REASONS: Mapping[Reason, Words] = {
         "Marks that the new server cannot hold",
         "The message came, but the new server does not keep some of its marks, such as read or answered.",
     ),
+    Reason.DATE: Words(
+        "Without a date of arrival",
+        "The message came, but the old server did not say when it had arrived. Mail programs that sort by arrival "
+        "show it as of 1970; the date that the sender wrote is unchanged.",
+    ),
     Reason.FOLDER: Words(
         "A folder that could not be copied",
         "A folder could not be opened on the old server, or not be made on the new one.",

@@ -16,8 +16,8 @@ from mailferry.errors import RemoteProtocolError
 from mailferry.model.folder import Folder, FolderStatus, Selected
 from mailferry.model.message import (
     ALL_FLAGS,
+    NO_DATE,
     Body,
-    Date,
     Failed,
     Headers,
     Listed,
@@ -29,9 +29,6 @@ from mailferry.model.message import (
 from mailferry.net.imap.connection import Connection, Pending
 from mailferry.wire.imap import commands, events, flags, quirks, sets
 from mailferry.wire.imap.events import Acl, Event, Exists, Fetch, Metadata, Notice, Streamed, Vanished
-
-NO_DATE = Date(0)
-"""For a message whose INTERNALDATE the server does not give or nobody can read."""
 
 _MESSAGE_ITEMS = b"(UID FLAGS INTERNALDATE BODY.PEEK[])"
 _HEADER_ITEMS = b"(UID INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER])"
