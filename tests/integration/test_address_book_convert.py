@@ -20,6 +20,7 @@ TRAPS = (
     Person("*)(uid=*", ")", "filter@x.example"),
     Person("MÃ¼", "ller", "mojibake@x.example", company="Caf\u00e9"),
     Person("No", "Address", "", phone="12345"),
+    Person("Долгое имя " * 30, "Конец", "long@x.example"),
 )
 
 
@@ -45,7 +46,7 @@ def test_a_real_slapd_takes_and_finds_them(book: Path, own_openldap: OpenLdap) -
     code, said = convert(book)
     assert code == 1
     assert f"{book / 'netscape.ldif'}:45: no @ in it [address-malformed] → bad@x.example" in said
-    assert "9 entries, 6 doubles merged" in said
+    assert "10 entries, 6 doubles merged" in said
     own_openldap_admin = ["-D", own_openldap.admin_dn, "-w", ADMIN_PASSWORD, "-H", own_openldap.url]
     command = ["ldapadd", "-x", *own_openldap_admin, "-f", str(book / "out.ldif")]
     added = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -53,7 +54,7 @@ def test_a_real_slapd_takes_and_finds_them(book: Path, own_openldap: OpenLdap) -
     server = ldap.initialize(own_openldap.url)
     server.simple_bind_s(own_openldap.admin_dn, ADMIN_PASSWORD)
     entries = server.search_s(BASE, ldap.SCOPE_ONELEVEL, "(&(objectClass=inetOrgPerson)(cn=*)(sn=*))")
-    assert len(entries) == 9
+    assert len(entries) == 10
     found = {attributes["cn"][0].decode(): attributes for _, attributes in entries}
     assert found["Jörg Müller"]["mail"] == [PEOPLE[0].mail.encode(), PEOPLE[0].second.encode()]
     assert found["Jörg Müller"]["jpegPhoto"][0].startswith(b"\xff\xd8\xff")
@@ -73,7 +74,7 @@ def test_decisions_bring_in_what_was_left_out(book: Path) -> None:
     assert len(rows) == 2  # the header and the address; lost base64 is only a warning
     decisions.write_text("\n".join([rows[0], *(row.replace(",,,", ",accept,,", 1) for row in rows[1:])]) + "\n")
     code, said = convert(book, "--decisions", str(decisions))
-    assert (code, "10 entries" in said) == (0, True)
+    assert (code, "11 entries" in said) == (0, True)
     assert b"mail: bad@x.example" in (book / "out.ldif").read_bytes()
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailferry.errors import UserError
-from mailferry.wire.dn import escape, join, parse
+from mailferry.wire.dn import LONGEST, escape, join, parse, short
 
 names = st.lists(
     st.lists(
@@ -83,3 +83,12 @@ def test_what_is_no_name_says_why(text: str, says: str) -> None:
     with pytest.raises(UserError) as caught:
         parse(text)
     assert says in str(caught.value)
+
+
+@given(st.text(max_size=400))
+def test_a_short_value_is_the_beginning_and_fits(value: str) -> None:
+    kept = short(value)
+    assert value.startswith(kept)
+    assert len(escape(kept).encode("utf-8", "surrogatepass")) <= LONGEST
+    assert kept == value or len(escape(value).encode("utf-8", "surrogatepass")) > LONGEST
+    assert short("x" * 400) == "x" * LONGEST

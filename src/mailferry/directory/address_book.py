@@ -54,7 +54,7 @@ def _places(recipients: Iterable[Recipient], base: str) -> dict[str, str]:
     taken: set[str] = set()
     numbers: dict[str, int] = {}
     for one in recipients:
-        name = one_line(one.name) or one.mail or one.id
+        name = names.short(one_line(one.name) or one.mail or one.id)
         rdn = f"cn={names.escape(name)}"
         if rdn.casefold() in taken and one.mail is not None and one.mail.isascii() and one.kind not in _GROUPS:
             rdn = f"{rdn}+mail={names.escape(one.mail)}"

@@ -295,7 +295,7 @@ def _dn(
         return None, Finding("dn-claimed-twice", Severity.ERROR, recipient.id, recipient.where, message, own)
     template = {"groups": rules.group_dn, "contacts": rules.contact_dn}.get(branch_of(recipient.kind), rules.person_dn)
     kind, _, text = template.partition("=")
-    value = _fill(text, {**_values(recipient), "uid": uid}) or uid
+    value = names.short(_fill(text, {**_values(recipient), "uid": uid}) or uid)
     plain, told_apart = (f"{kind}={names.escape(one)},{under}" for one in (value, f"{value} ({uid})"))
     old = register.by_id.get(recipient.id)
     if old is not None and old.gone is None and dn_key(old.dn) == dn_key(told_apart):

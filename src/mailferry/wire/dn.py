@@ -12,6 +12,8 @@ from mailferry.errors import UserError
 Rdn = tuple[tuple[str, str], ...]
 """One level: attribute type and value, mostly a single pair; more for a multi-valued RDN (`cn=A+uid=b`)."""
 
+LONGEST = 160
+"""Bytes of a value that names an entry, escaped."""
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9-]*|(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
 _SPECIAL = re.compile(r'[\\,+"<>;=\x00-\x1f\x7f]')
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
@@ -27,6 +29,15 @@ def escape(value: str) -> str:
     if value.endswith(" ") and value != " ":
         text = text[:-1] + "\\ "
     return text
+
+
+def short(value: str) -> str:
+    """The beginning of a value that may name an entry: OpenLDAP's mdb takes no RDN beyond 249 bytes (it answers 80),
+    and something may have to be added to tell two entries apart."""
+    kept = value[:LONGEST]
+    while len(escape(kept).encode("utf-8", "surrogatepass")) > LONGEST:
+        kept = kept[:-1]
+    return kept if kept == value else kept.rstrip()
 
 
 def _escaped(match: re.Match[str]) -> str:
