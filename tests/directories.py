@@ -81,9 +81,9 @@ class Pair:
         with directory.opened(self.config, None, lambda: "") as place:
             yield place
 
-    def sync(self, allowed: int | None = None) -> tuple[int, Stepped]:
+    def sync(self, allowed: int | None = None, *, full: bool = False) -> tuple[int, Stepped]:
         with self.place() as place:
-            run_id, _, step = directory.sync(place, ["test"], _nothing, allowed=allowed)
+            run_id, _, step = directory.sync(place, ["test"], _nothing, allowed=allowed, full=full)
         return run_id, step
 
     def diff(self) -> Stepped:

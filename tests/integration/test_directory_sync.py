@@ -409,3 +409,40 @@ def test_a_slapd_that_a_killed_load_left_stopped(pair: Pair, names: list[str], i
     pair.sync()
     assert in_bulk == ["start", "stop", "start"]
     assert len(pair.entries()) == 3
+
+
+def test_a_run_without_changes_looks_at_nothing_until_anything_changes(pair: Pair, names: list[str]) -> None:
+    first, _, third = people(pair, names)
+    pair.sync()
+    assert pair.sync()[1].same is None
+    quick = pair.sync()[1]
+    assert quick.same is not None
+    assert (quick.diff.changes, quick.diff.wanted) == ((), 3)
+    assert pair.sync(full=True)[1].same is None
+    pair.ad.modify(first, replace={"title": "Chief"})
+    assert operations(pair.sync()[1]) == ["modify"]
+
+    def quiet() -> None:
+        """In step again, and known to be."""
+        until(lambda: pair.sync()[1].same is not None)
+
+    quiet()
+    link = pair.target.connect()
+    link.modify_s(f"uid={names[1]},ou=people,{pair.target.suffix}", [(ldap.MOD_REPLACE, "title", [b"By hand"])])
+    link.unbind_s()
+    assert operations(pair.sync()[1]) == ["modify"]
+    quiet()
+    pair.ad.delete(third)
+    assert operations(pair.sync()[1]) == ["delete"]
+    quiet()
+    pair.configure('exceptions = "exceptions.csv"')
+    (pair.folder / "exceptions.csv").write_text(f"who,exclude\n{names[1]},yes\n")
+    assert operations(pair.sync()[1]) == ["delete"]
+    quiet()
+    (pair.folder / "exceptions.csv").write_text("who,exclude\n")
+    assert operations(pair.sync()[1]) == ["add"]
+    quiet()
+    with pair.following():
+        pair.ad.modify(first, replace={"title": "Again"})
+        until(lambda: pair.entry(f"uid={names[0]},ou=people").get("title") == {b"Again"})
+    assert pair.sync()[1].same is None

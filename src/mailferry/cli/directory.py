@@ -71,6 +71,7 @@ def diff_command(config: Path | None, ledger: str | None, as_json: bool) -> int:
 @config
 @options.as_json
 @click.option("--follow", is_flag=True, help="Go on: bring every change of the source within seconds.")
+@click.option("--full", is_flag=True, help="Compare everything even if nothing seems to have changed since.")
 @click.option("--dry-run", is_flag=True, help="The same as `diff`.")
 @click.option(
     "--allow-changes",
@@ -85,6 +86,7 @@ def sync_command(
     ledger: str | None,
     as_json: bool,
     follow: bool,
+    full: bool,
     dry_run: bool,
     allow_changes: int | None,
 ) -> int:
@@ -99,7 +101,7 @@ def sync_command(
         if follow:
             directory.follow(place, _argv(), progress, _teller(as_json), allowed=allow_changes)
             return 0
-        run_id, _, step = directory.sync(place, _argv(), progress, allowed=allow_changes)
+        run_id, _, step = directory.sync(place, _argv(), progress, allowed=allow_changes, full=full)
     if as_json:
         _print_json(_step_json(step, "sync", run_id))
     else:
@@ -299,7 +301,7 @@ def _summary_lines(step: Stepped, run_id: int | None) -> Iterator[str]:
     yield (
         (f"run {run_id}: " if run_id is not None else "")
         + f"{counts['recipients']} recipients, {counts['present']} entries; "
-        + (", ".join(parts) or "nothing to change")
+        + (", ".join(parts) or ("nothing has changed" if step.same else "nothing to change"))
         + (f"; {counts['left_out']} left out (see `mailferry directory clean`)" if counts["left_out"] else "")
         + (f"; {counts['failed']} failed" if counts["failed"] else "")
     )
@@ -308,9 +310,10 @@ def _summary_lines(step: Stepped, run_id: int | None) -> Iterator[str]:
 
 
 def _wrong(step: Stepped) -> bool:
-    failed = step.written is not None and step.written.failed
-    errors = [one for one in step.planned.findings if one.severity.value == "error"]
-    return bool(failed or errors or step.planned.cleaned.open)
+    from mailferry.ops.directory import summary
+
+    counts = summary(step)
+    return bool(counts["failed"] or counts["wrong"])
 
 
 def _step_json(step: Stepped, what: str, run_id: int | None) -> dict[str, Any]:

@@ -136,7 +136,7 @@ class Follower:
         step = full_step(
             self.world,
             self.ledger,
-            self.directory.id,
+            self.directory,
             self.run_id,
             self.reader,
             self.target(),
@@ -144,6 +144,7 @@ class Follower:
             allowed=self.allowed,
             remember=True,
             bulk=self.bulk,
+            told=self.reader,
         )
         if step.loaded:
             self.close()

@@ -12,20 +12,21 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any
 
 from mailferry.config.settings import DirectorySettings
 from mailferry.directory import diff as comparing
 from mailferry.directory import mapping, writer
+from mailferry.directory import mark as marks
 from mailferry.directory.clean import Cleaned, Policy, clean
 from mailferry.directory.decisions import Decisions
 from mailferry.directory.entries import Around, Entry, make_entry
 from mailferry.directory.exceptions import Exceptions
 from mailferry.directory.mapping import GROUPS, Placed, Register
-from mailferry.directory.readers import Reader
+from mailferry.directory.readers import ChangeReader, Reader
 from mailferry.errors import Permanent, explain
 from mailferry.ledger import directory as records
-from mailferry.ledger.rows import DirectoryAccount
+from mailferry.ledger.rows import Directory, DirectoryAccount
 from mailferry.ledger.store import Ledger
 from mailferry.model.recipient import Finding, Recipient, Severity
 from mailferry.net import ldap
@@ -94,12 +95,14 @@ class Planned:
 
 @dataclass(slots=True)
 class Stepped:
-    """What one step did. `written` None: a dry run. `loaded`: in bulk; the connection to the target is then void."""
+    """What one step did. `written` None: a dry run. `loaded`: in bulk; the connection to the target is then void.
+    `same`: nothing has changed since an earlier run, which told these figures; plan and diff are then empty."""
 
     planned: Planned
     diff: comparing.Diff
     written: writer.Written | None = None
     loaded: bool = False
+    same: Mapping[str, Any] | None = None
 
 
 class Wanted(Mapping[str, Entry]):
@@ -229,7 +232,7 @@ def write(
 def full_step(
     world: World,
     ledger: Ledger,
-    directory_id: int,
+    directory: Directory,
     run_id: int | None,
     reader: Reader,
     connection: ldap.Connection,
@@ -238,29 +241,53 @@ def full_step(
     allowed: int | None = None,
     remember: bool = False,
     bulk: writer.Bulk | None = None,
+    told: ChangeReader | None = None,
 ) -> Stepped:
     """Read everything, compare everything, write what differs. `run_id` None: a dry run, without the brake.
 
-    SafetyStop: the brake, an identity that changed, a source that gives nobody; nothing is then written. With a reader
-    that can tell changes, the cookie that the ledger then holds stands for the moment before the reading.
+    SafetyStop: the brake, an identity that changed, a source that gives nobody; nothing is then written. `told`: the
+    reader, where it can tell changes: the cookie that the ledger then holds stands for the moment before the reading.
     """
-    cookie = reader.cookie() if isinstance(reader, Following) and run_id is not None else None
+    cookie = told.cookie() if told is not None and run_id is not None else None
+    ids = marks.digest(told.ids()) if told is not None and run_id is not None and not remember else ""
+    written_at = marks.target(connection, world.settings.target.suffix) if ids else ()
     planned = plan_all(world, _counted(reader.read(), progress), remember=remember)
     progress("comparing", 0, len(planned.wanted))
     step = Stepped(planned, compare_all(world, planned, connection))
     if run_id is None:
         return step
     comparing.brake(step.diff, world.settings.brake, allowed)
-    write(world, ledger, directory_id, run_id, connection, step, progress, bulk)
-    records.set_cookie(ledger, directory_id, cookie, reconciled=True)
+    write(world, ledger, directory.id, run_id, connection, step, progress, bulk)
+    mark = None
+    if written_at and not step.diff.changes:
+        mark = marks.make(world.settings, ids, written_at, figures(step))
+    records.set_reconciled(ledger, directory.id, cookie, mark)
     return step
 
 
-@runtime_checkable
-class Following(Protocol):
-    """What a `ChangeReader` has over a `Reader`."""
+def same_as_before(directory: Directory) -> Stepped:
+    """The step that a mark stands for."""
+    known = dict((directory.mark or {})["figures"])
+    nobody = Planned({}, frozenset(), Cleaned((), (), {}, ()), [])
+    return Stepped(nobody, comparing.Diff((), known["recipients"], known["recipients"]), writer.Written(), same=known)
 
-    def cookie(self) -> bytes: ...
+
+def figures(step: Stepped) -> dict[str, Any]:
+    """What a step amounts to, as JSON. `wrong`: whether anybody is left out for an error."""
+    errors = [one for one in step.planned.findings if one.severity is Severity.ERROR]
+    found: dict[str, Any] = {operation.value: 0 for operation in comparing.Operation}
+    for change in step.diff.changes:
+        found[change.operation.value] += 1
+    return {
+        **found,
+        "recipients": step.diff.wanted,
+        "present": step.diff.present,
+        "left_out": len(step.planned.cleaned.left_out),
+        "excluded": step.planned.excluded,
+        "failed": len(step.written.failed) if step.written else 0,
+        "wrong": bool(errors or step.planned.cleaned.open),
+        **({name: step.same[name] for name in ("left_out", "excluded", "wrong")} if step.same else {}),
+    }
 
 
 def _counted(read: Iterable[Recipient | Finding], progress: Progress) -> Iterator[Recipient | Finding]:

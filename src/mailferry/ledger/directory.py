@@ -109,12 +109,18 @@ def put_accounts(ledger: Ledger, directory_id: int, rows: Sequence[DirectoryAcco
         connection.execute(new.on_conflict_do_update(index_elements=key, set_=changed), values)
 
 
-def set_cookie(ledger: Ledger, directory_id: int, cookie: bytes | None, *, reconciled: bool = False) -> None:
-    """Everything up to `cookie` is in the target. `reconciled`: and everything was compared."""
+def set_reconciled(ledger: Ledger, directory_id: int, cookie: bytes | None, mark: Mapping[str, Any] | None) -> None:
+    """Everything was compared; `mark` tells how both sides then were."""
     now = time.time()
-    values: dict[str, Any] = {"cookie": cookie, "cookie_at": now}
-    if reconciled:
-        values["reconciled"] = now
+    _set(ledger, directory_id, {"cookie": cookie, "cookie_at": now, "reconciled": now, "mark": mark})
+
+
+def set_cookie(ledger: Ledger, directory_id: int, cookie: bytes | None) -> None:
+    """Everything up to `cookie` is in the target."""
+    _set(ledger, directory_id, {"cookie": cookie, "cookie_at": time.time()})
+
+
+def _set(ledger: Ledger, directory_id: int, values: Mapping[str, Any]) -> None:
     with ledger._write() as connection:
         _guard(connection, directory_id)
         connection.execute(directory.update().where(directory.c.id == directory_id).values(**values))

@@ -225,7 +225,7 @@ class Verification:
 @dataclass(frozen=True, slots=True)
 class Directory:
     """One source directory bound to one target directory. `cookie`: where the source's changes were read up to.
-    `reconciled`: when everything was last compared."""
+    `reconciled`: when everything was last compared. `mark`: both sides at that moment (`directory/mark.py`)."""
 
     id: int
     source_key: str
@@ -233,6 +233,7 @@ class Directory:
     cookie: bytes | None
     cookie_at: float | None
     reconciled: float | None
+    mark: Mapping[str, Any] | None
     lease_owner: str | None
     lease_until: float | None
 

@@ -242,6 +242,7 @@ directory = sa.Table(
     sa.Column("cookie", sa.LargeBinary),
     sa.Column("cookie_at", sa.Double),
     sa.Column("reconciled", sa.Double),
+    sa.Column("mark", Json),
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", sa.Double),
     sa.UniqueConstraint("source_key", "target_key"),

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mailferry.config.settings import DirectorySettings, Source, Target, directory_settings
+from mailferry.directory import mark as marks
 from mailferry.directory import sync as syncing
 from mailferry.directory.clean import Cleaned, clean
 from mailferry.directory.decisions import Decisions, add_open, read_decisions
@@ -23,7 +24,7 @@ from mailferry.directory.diff import Change
 from mailferry.directory.exceptions import read_exceptions
 from mailferry.directory.follow import Follower
 from mailferry.directory.mapping import check_rules, register_of
-from mailferry.directory.readers import Reader
+from mailferry.directory.readers import ChangeReader, Reader
 from mailferry.directory.sync import Progress, Stepped, World
 from mailferry.directory.undo import Undone, undo
 from mailferry.directory.writer import Bulk
@@ -183,28 +184,33 @@ def diff(place: Place, progress: Progress) -> tuple[World, Stepped]:
     """What a sync would change. Writes nothing anywhere."""
     world = world_of(place)
     with reader_of(place.settings.source) as reader, ldap.Connection(server_of(place.settings.target)) as target:
-        step = syncing.full_step(world, place.ledger, place.directory.id, None, reader, target, progress)
+        step = syncing.full_step(world, place.ledger, place.directory, None, reader, target, progress)
     return world, step
 
 
 def sync(
-    place: Place, argv: Sequence[str], progress: Progress, *, allowed: int | None = None
+    place: Place, argv: Sequence[str], progress: Progress, *, allowed: int | None = None, full: bool = False
 ) -> tuple[int, World, Stepped]:
-    """Put the target in step, once; returns the run's id, too."""
+    """Put the target in step, once; also gives the run's id. `full`: compare even if nothing seems to have changed."""
     with running(place, argv) as run_id:
         world = world_of(place)
         with reader_of(place.settings.source) as reader, connected(place.settings.target) as target:
-            step = syncing.full_step(
-                world,
-                place.ledger,
-                place.directory.id,
-                run_id,
-                reader,
-                target,
-                progress,
-                allowed=allowed,
-                bulk=bulk_of(place.settings.target),
-            )
+            told = cast(ChangeReader, reader) if place.settings.source.kind not in FILES else None
+            if told is not None and not full and marks.holds(place.settings, place.directory, told, target):
+                step = syncing.same_as_before(place.directory)
+            else:
+                step = syncing.full_step(
+                    world,
+                    place.ledger,
+                    place.directory,
+                    run_id,
+                    reader,
+                    target,
+                    progress,
+                    allowed=allowed,
+                    bulk=bulk_of(place.settings.target),
+                    told=told,
+                )
         place.ledger.heartbeat(run_id, summary(step))
     return run_id, world, step
 
@@ -232,7 +238,7 @@ def follow(
                 place.ledger,
                 place.directory,
                 run_id,
-                reader,  # type: ignore[arg-type]  # both kinds that are no files can tell changes
+                cast(ChangeReader, reader),
                 lambda: ldap.Connection(server),
                 progress,
                 lambda step, seconds: on_step(run_id, step, seconds),
@@ -261,18 +267,7 @@ def _last_summary(ledger: Ledger, run_id: int) -> dict[str, Any]:
 
 def summary(step: Stepped) -> dict[str, Any]:
     """Figures of a step, for the ledger and for JSON."""
-    counts: dict[str, Any] = dict.fromkeys(("add", "modify", "rename", "delete"), 0)
-    for change in step.diff.changes:
-        counts[change.operation.value] += 1
-    return {
-        "directory": "sync",
-        **counts,
-        "recipients": step.diff.wanted,
-        "present": step.diff.present,
-        "left_out": len(step.planned.cleaned.left_out),
-        "excluded": step.planned.excluded,
-        "failed": len(step.written.failed) if step.written else 0,
-    }
+    return {"directory": "sync", **syncing.figures(step)}
 
 
 def take_back(

@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("cookie", sa.LargeBinary(), nullable=True),
         sa.Column("cookie_at", sa.Double(), nullable=True),
         sa.Column("reconciled", sa.Double(), nullable=True),
+        sa.Column("mark", sa.Text(), nullable=True),
         sa.Column("lease_owner", sa.Text(), nullable=True),
         sa.Column("lease_until", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_directory"),
