@@ -7,12 +7,12 @@ groups stay references. Invariant: an object is known by its objectGUID alone, w
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mailferry.directory.readers import Changes, ad_changes, ad_entry
+from mailferry.directory.readers.ad_missing import Missing
 from mailferry.directory.readers.ad_references import CONTROLS, References, plain, whole
 from mailferry.errors import ConfigError
 from mailferry.model.recipient import Finding, Recipient
@@ -53,8 +53,7 @@ class ActiveDirectory:
         self._scope = scope or Scope()
         self._domain = ""
         self._known: set[str] | None = None
-        self._listed_at = -1
-        self._next_listing = 0.0
+        self._missing = Missing(self._listing, ad_changes.highest)
 
     def __enter__(self) -> ActiveDirectory:
         return self
@@ -106,7 +105,7 @@ class ActiveDirectory:
     def ids(self) -> frozenset[str]:
         """The ids of all that `read` would look at: a cheap way to see what was deleted."""
         with self._using() as connection:
-            self._known = self._listing(connection)
+            self._known = set(self._listing(connection))
         return frozenset(self._known)
 
     def cookie(self) -> bytes:
@@ -116,7 +115,7 @@ class ActiveDirectory:
 
     def changes(self, cookie: bytes) -> Changes:
         """What changed since. An account that may not see deleted objects learns of deletions by looking who is
-        missing (see `_missing`), and so, less often, do all: Samba tells even an account with the right to replicate
+        missing (`ad_missing`), and so, less often, do all: Samba tells even an account with the right to replicate
         of no deletion. What this cannot see, and a full reading finds: who is matched by dynamic groups."""
         with self._using() as connection:
             found = ad_changes.since(connection, self._domain, self._key(), cookie)
@@ -125,8 +124,9 @@ class ActiveDirectory:
             if found.moved_containers and self._scope.bases:
                 return Changes(full_read=f"{found.moved_containers[0]} was renamed or moved, with all below it")
             changed, gone = self._read_again(connection, found.ids)
-            gone += self._missing(connection, pause=200 if found.told_deletions else 20)
-            return Changes(changed, gone, found.cookie)
+            missing = self._missing.step(connection, self._known or set(), 200 if found.told_deletions else 20)
+            still, missed = self._read_again(connection, sorted(missing - set(gone)))
+            return Changes(changed + still, gone + missed, found.cookie)
 
     def _read_again(
         self, connection: Connection, ids: Sequence[str]
@@ -141,7 +141,7 @@ class ActiveDirectory:
                     entries[ad_entry.identity(entry)] = entry
         gone = tuple(key for key in ids if key not in entries)
         if self._known is None:
-            self._known = self._listing(connection)
+            self._known = set(self._listing(connection))
         self._known.difference_update(gone)
         self._known.update(key for key in entries if key is not None)
         references = References(connection, self._domain, self._known, {})
@@ -153,28 +153,13 @@ class ActiveDirectory:
                 changed.append(references.settled(recipient))
         return tuple(changed), gone
 
-    def _missing(self, connection: Connection, pause: int) -> tuple[str, ...]:
-        """Who was there and is not. Looked at only when the controller has changed anything at all, and then `pause`
-        times as long as it took not again; the first look of a process only learns who is there."""
-        latest = ad_changes.highest(connection)
-        began = time.monotonic()
-        if latest == self._listed_at or began < self._next_listing:
-            return ()
-        there = self._listing(connection)
-        missing = (self._known or there) - there
-        self._known, self._listed_at = there, latest
-        self._next_listing = began + pause * (time.monotonic() - began)
-        return tuple(sorted(missing))
-
-    def _listing(self, connection: Connection) -> set[str]:
+    def _listing(self, connection: Connection) -> Iterator[str]:
         """The ids in scope."""
-        found = set()
         for base in self._bases():
             for entry in connection.search(base, self._scope.search, ("objectGUID",), controls=(DOMAIN_SCOPE,)):
                 key = ad_entry.identity(entry)
                 if key is not None:
-                    found.add(key)
-        return found
+                    yield key
 
     def _bases(self) -> Iterable[str]:
         return self._scope.bases or (self._domain,)
