@@ -18,6 +18,8 @@ from mailferry.cli import options
 from mailferry.cli.convert import convert_command
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from mailferry.directory.clean import Cleaned
     from mailferry.directory.diff import Change
     from mailferry.directory.sync import Progress, Stepped
@@ -113,15 +115,24 @@ def sync_command(
 @click.argument("run", type=int)
 @config
 @options.as_json
+@click.option(
+    "--since",
+    type=click.DateTime(["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d"]),
+    metavar="'YYYY-MM-DD HH:MM'",
+    help="Only what it changed from then on: a run with --follow may be long.",
+)
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
-def undo_command(run: int, config: Path | None, ledger: str | None, as_json: bool, dry_run: bool) -> int:
+def undo_command(
+    run: int, config: Path | None, ledger: str | None, as_json: bool, since: datetime | None, dry_run: bool
+) -> int:
     """Take back what RUN changed in the target, the newest change first, from the audit log. What somebody has changed
     since stays as it is. Exit code 1: some of it stays. Remove the cause before the next sync, which would do it
     again."""
     from mailferry.ops import directory
 
     with _opened(config, ledger) as place, progress_lines() as progress:
-        undone, changes = directory.take_back(place, _argv(), run, progress, dry_run=dry_run)
+        start = since.timestamp() if since else 0.0
+        undone, changes = directory.take_back(place, _argv(), run, progress, since=start, dry_run=dry_run)
     stays = [*undone.kept, *undone.written.failed]
     if as_json:
         kept = [{"dn": dn, "why": why} for dn, why in stays]
@@ -235,6 +246,46 @@ def accounts_command(config: Path | None, ledger: str | None, output: Path | Non
     finally:
         if output:
             out.close()
+
+
+@directory_command.command("exchange-script")
+@config
+@options.as_json
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("powershell", "ldif")),
+    default="powershell",
+    show_default=True,
+    help="For the Exchange Management Shell, or for Active Directory (ldifde, ldapmodify).",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", required=True, help="Where script, undo and review go."
+)
+def exchange_script_command(config: Path | None, ledger: str | None, as_json: bool, form: str, out: Path) -> int:
+    """Write a script that makes people of the open side mail users in Exchange, its undo, and a page to review both.
+    Sends nothing to Exchange. Exit code 1: somebody is left out; the page says why."""
+    from mailferry.ops import exchange_script
+
+    with _opened(config, ledger) as place, progress_lines() as progress:
+        written = exchange_script.write(place, form, out, progress)
+    plan = written.plan
+    left = [one for one in plan.findings if one.severity.value == "error"]
+    if as_json:
+        users = [
+            {"how": one.how.value, "name": one.name, "mail": one.mail, "external": one.external, "person": one.person}
+            for one in plan.users
+        ]
+        found = [{"code": one.code, "where": one.where, "message": one.message} for one in plan.findings]
+        files = [str(path) for path in written.files]
+        _print_json({"schema": 1, "users": users, "same": plan.same, "findings": found, "files": files})
+    else:
+        for one in left[:_SHOWN]:
+            click.echo(f"  left out: {one.where}: {one.message}", err=True)
+        click.echo(f"{len(plan.users)} to do, {plan.same} need nothing, {len(left)} left out")
+        for path in written.files:
+            click.echo(f"  {path}")
+    return 1 if left else 0
 
 
 @contextmanager

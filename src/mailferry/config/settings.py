@@ -151,6 +151,24 @@ class Follow(_Table):
     )
 
 
+class ExchangeSide(_Table):
+    """People born on the open side as mail users in Exchange, by a script (`mailferry directory exchange-script`)."""
+
+    routing_domain: Domain | None = Field(
+        default=None,
+        description="The open side's private domain: Exchange sends to `UID@` this domain what is for such a person.",
+    )
+    container: DistinguishedName | None = Field(
+        default=None, description="The OU that they stand in, in Active Directory. It has to exist."
+    )
+    mark: str = Field(
+        default="extensionAttribute15",
+        pattern=r"^extensionAttribute([1-9]|1[0-5])$",
+        description="The attribute (Exchange's CustomAttribute) that tells our mail users from all others; nobody else "
+        "may use it.",
+    )
+
+
 class DirectorySettings(_Table):
     """People: from where, to where, by which rules."""
 
@@ -165,6 +183,7 @@ class DirectorySettings(_Table):
     brake: Brake = Field(default=Brake(), description="See `[directory.brake]`.")
     authority: Authority = Field(default=Authority(), description="See `[directory.authority]`.")
     follow: Follow = Field(default=Follow(), description="See `[directory.follow]`.")
+    exchange: ExchangeSide = Field(default=ExchangeSide(), description="See `[directory.exchange]`.")
     decisions: Path | None = Field(
         default=None, description="The file of decisions about findings, kept by `mailferry directory clean`."
     )

@@ -33,6 +33,7 @@ CODES: Mapping[str, tuple[Severity, str]] = {
     "id-unsteady": (_N, "No steady identity in the file"),
     # reading a server
     "system-mailbox": (_N, "Mailbox of Exchange's own"),
+    "mail-user-of-ours": (_N, "Mail user of somebody on the open side"),
     "primary-twice": (_W, "Two primary addresses"),
     "primary-differs": (_W, "Address that is not the primary one"),
     "external-address-kind": (_W, "External address that is not SMTP"),

@@ -21,7 +21,6 @@ K = RecipientKind
 EXPANSION_LIMIT = 1000
 """What Postfix's virtual_alias_expansion_limit is unless set."""
 SHOWN = 5
-CLOUD = ".onmicrosoft.com"
 
 UNKNOWN: tuple[tuple[str, str], ...] = (
     (
@@ -261,8 +260,8 @@ def _advice(
     yield from about(
         "elsewhere",
         "Mailboxes that are elsewhere (mail users)",
-        "Their accounts are here, their mailboxes are not: those in Exchange Online (external address at "
-        f"…{CLOUD}) have to be moved from there.",
+        "Their accounts are here, their mailboxes are not. Those in Exchange Online (an external address of "
+        "onmicrosoft.com) have to be moved from there.",
         those(lambda one: one.kind is K.MAIL_USER),
     )
     yield from about(

@@ -24,7 +24,7 @@ from mailferry.ops.survey_pictures import histogram, picture
 from mailferry.verify.report import environment
 
 SCHEMA = 1
-ROWS = 50
+ROWS = 25
 """Rows of a table on the page."""
 PICTURES = 12
 TEMPLATES = Path(__file__).with_name("templates")

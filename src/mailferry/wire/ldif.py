@@ -242,6 +242,17 @@ def emit(dn: str, attributes: Mapping[str, Sequence[bytes]]) -> bytes:
     return b"".join(lines) + b"\n"
 
 
+def emit_modification(dn: str, steps: Iterable[tuple[str, str, Sequence[bytes]]]) -> bytes:
+    """One change record of `changetype: modify` with the blank line behind it. `steps`: (add, delete or replace; the
+    attribute; values; none: the whole attribute). LocalProtocolError as `emit`."""
+    lines = [_line("dn", dn.encode("utf-8", "surrogateescape")), b"changetype: modify\n"]
+    for how, name, values in steps:
+        if not _NAME.fullmatch(name):
+            raise LocalProtocolError("not an attribute's name", about=repr(name))
+        lines += [_line(how, name.encode("ascii")), *(_line(name, value) for value in values), b"-\n"]
+    return b"".join(lines) + b"\n"
+
+
 def _line(name: str, value: bytes) -> bytes:
     if _SAFE.fullmatch(value):
         line = name.encode("ascii") + b": " + value

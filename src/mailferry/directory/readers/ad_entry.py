@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from mailferry.directory.codes import finding
+from mailferry.directory.exchange_mark import marked
 from mailferry.model.recipient import Finding, Forwarding, Recipient, RecipientKind
 from mailferry.net.ldap_entry import Entry
 
@@ -141,7 +142,7 @@ class _Making:
 
     def references(self, *names: str) -> tuple[str, ...]:
         found = [self.around.reference(value) for name in names for value in self.entry.get(name)]
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(found)) if found else ()
 
 
 def identity(entry: Entry) -> str | None:
@@ -153,7 +154,8 @@ def identity(entry: Entry) -> str | None:
 def to_recipient(
     entry: Entry, where: str, around: Around, key: str | None = None
 ) -> tuple[Recipient | None, list[Finding]]:
-    """The Recipient, or none for what is Exchange's own or has no identity (a Finding says so); and what is wrong.
+    """The Recipient, or none for what is Exchange's own, is ours (`exchange_mark`) or has no identity (a Finding says
+    so); and what is wrong.
 
     `entry` has all its values (ranges put together, see `ad.whole`). `where`: its plain DN, or the file and line it
     was read from. `key`: its id, where a file was exported without objectGUID.
@@ -166,6 +168,10 @@ def to_recipient(
     kind = _kind(making)
     if kind is None:
         making.find("system-mailbox", "a mailbox of Exchange's own; it is left out", value=entry.text("cn") or "")
+        return None, making.findings
+    mark = marked(text for name in CARRIED for text in entry.texts(name)) if kind is _K.MAIL_USER else None
+    if mark is not None:
+        making.find("mail-user-of-ours", "made from an entry of the open directory; it is not brought back", value=mark)
         return None, making.findings
     person = kind not in (_K.GROUP, _K.DYNAMIC_GROUP, _K.CONTACT, _K.PUBLIC_FOLDER)
     mail, aliases, x500, others = _addresses(making)
@@ -302,11 +308,11 @@ def _filetime(value: int | None) -> float | None:
 
 
 def _details(entry: Entry) -> dict[str, tuple[str, ...]]:
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for name, sources in DETAILS.items():
-        values = tuple(dict.fromkeys(value for source in sources for value in entry.texts(source)))
-        if values:
-            found[name] = values
+        for source in sources:
+            if values := entry.texts(source):
+                found[name] = tuple(dict.fromkeys(found.get(name, ()) + values))
     return found
 
 
