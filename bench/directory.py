@@ -69,7 +69,7 @@ class _Running:
 def run(rounds: int, size: int, place: Path, bytecode: Path, when: str, say: Callable[[str], None]) -> list[Row]:
     """Run the case with that many people. `place` is an empty directory that other users can enter, `bytecode` as for
     `environment`; `say` gets a line about each thing done."""
-    say(f"directory: Active Directory with {size} people (made at the first time: 4 minutes for 40,000)")
+    say(f"directory: Active Directory with {size} people (made once; 40,000 take some 6 minutes)")
     content = organisation_snapshot(size)
     acme = organisation(size)
     contested = {dirt.other for dirt in acme.dirt}

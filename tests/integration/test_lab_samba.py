@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import ldap
 import pytest
@@ -121,8 +123,16 @@ def test_changes(samba: Samba, unit: str) -> None:
     assert samba.search("(cn=lab group)", ["member"])[0][1]["member"] == [bert.encode()]
 
 
-def test_two_stand_side_by_side_and_data_outlives_a_stop(samba: Samba) -> None:
-    with Samba(process.workspace("samba-test")) as second:
+@pytest.fixture
+def root() -> Iterator[Path]:
+    """A directory that other users can reach (tmp_path is closed to them)."""
+    path = process.workspace("samba-test")
+    yield path
+    shutil.rmtree(path)
+
+
+def test_two_stand_side_by_side_and_data_outlives_a_stop(samba: Samba, root: Path) -> None:
+    with Samba(root) as second:
         assert second.address != samba.address
         second.add_user("stays")
         address, pid = second.address, second.pid
