@@ -446,3 +446,24 @@ def test_a_run_without_changes_looks_at_nothing_until_anything_changes(pair: Pai
         pair.ad.modify(first, replace={"title": "Again"})
         until(lambda: pair.entry(f"uid={names[0]},ou=people").get("title") == {b"Again"})
     assert pair.sync()[1].same is None
+
+
+def test_an_address_book_in_a_file(own_openldap: OpenLdap, samba: Samba, tmp_path: Path) -> None:
+    pair = Pair(samba, own_openldap, "OU=unused", tmp_path)
+    text = pair.config.read_text()
+    start, end = text.index("[directory.source]"), text.index("[directory.target]")
+    pair.config.write_text(f'{text[:start]}[directory.source]\nkind = "csv"\nurl = "gal.csv"\n{text[end:]}')
+    book = tmp_path / "gal.csv"
+    book.write_text(
+        "First Name,Last Name,E-mail Address,Business Phone\n"
+        'Zoë,"Li, van",zoe@out.example,+49 30 1\nMax,Öz,max@out.example,\nEve,Doe,,\n',
+        encoding="utf-8",
+    )
+    _, step = pair.sync()
+    assert step.written is not None and not step.written.failed
+    assert {tuple(one["mail"]) for one in pair.entries().values()} == {(b"zoe@out.example",), (b"max@out.example",)}
+    book.write_text(book.read_text(encoding="utf-8").replace("+49 30 1", "+49 30 2"), encoding="utf-8")
+    assert operations(pair.sync()[1]) == ["modify"]
+    refused = pair.cli("sync", "--follow")
+    assert refused.returncode == 64
+    assert "a file cannot be followed" in refused.stderr

@@ -271,10 +271,10 @@ def summary(step: Stepped) -> dict[str, Any]:
 
 
 def take_back(
-    place: Place, argv: Sequence[str], of_run: int, progress: Progress, *, dry_run: bool
+    place: Place, argv: Sequence[str], of_run: int, progress: Progress, *, since: float = 0.0, dry_run: bool = False
 ) -> tuple[Undone, list[Change]]:
-    """Undo what a run changed. UserError if it changed nothing."""
-    rows = records.changes(place.ledger, of_run)
+    """Undo what a run changed, from `since` on (seconds since the epoch). UserError if it changed nothing."""
+    rows = [one for one in records.changes(place.ledger, of_run) if one.at >= since]
     if not rows:
         advice = "`mailferry directory status` shows the runs that did"
         raise UserError("it changed no entry", about=f"run {of_run}", advice=advice)
