@@ -25,7 +25,8 @@ class Entry:
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Values as text; bytes that are no UTF-8 become U+FFFD, which cleaning finds."""
-        return tuple([value.decode("utf-8", "replace") for value in self.attrs.get(name.lower(), ())])
+        values = self.attrs.get(name.lower())
+        return tuple([value.decode("utf-8", "replace") for value in values]) if values else ()
 
     def text(self, name: str) -> str | None:
         values = self.attrs.get(name.lower())

@@ -65,6 +65,8 @@ ATTRIBUTES: tuple[str, ...] = (
 )
 """All that is read of an entry, and all whose change is a change."""
 
+_DETAIL = {source.lower(): name for name, sources in DETAILS.items() for source in sources}
+_CARRIED = {name.lower(): name for name in CARRIED}
 _K = RecipientKind
 _TYPES: Mapping[int, RecipientKind] = {  # RecipientTypeDetails, one bit each
     **dict.fromkeys((0, 1, 3), _K.MAILBOX),  # user, linked, legacy
@@ -178,7 +180,7 @@ def to_recipient(
     if making.flag("msExchEnableModeration"):
         making.find("moderated", "mail to it waits for a moderator's consent in Exchange; that is not carried over")
     dynamic = entry.text("msExchDynamicDLFilter") if kind is _K.DYNAMIC_GROUP else None
-    preferences = {name: values for name in CARRIED if (values := entry.texts(name))}
+    preferences = {_CARRIED[name]: entry.texts(name) for name in entry.attrs.keys() & _CARRIED.keys()}
     if others:
         preferences["proxyAddresses"] = others
     recipient = Recipient(
@@ -308,12 +310,10 @@ def _filetime(value: int | None) -> float | None:
 
 
 def _details(entry: Entry) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for name, sources in DETAILS.items():
-        for source in sources:
-            if values := entry.texts(source):
-                found[name] = tuple(dict.fromkeys(found.get(name, ()) + values))
-    return found
+    there = {_DETAIL[name] for name in entry.attrs.keys() & _DETAIL.keys()}  # most entries have few of the many
+    return {
+        name: tuple(dict.fromkeys(value for source in DETAILS[name] for value in entry.texts(source))) for name in there
+    }
 
 
 def _members(making: _Making, filter: str | None) -> tuple[str, ...]:
