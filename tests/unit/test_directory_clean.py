@@ -262,6 +262,19 @@ def test_an_address_of_two_keeps_both_out_until_one_owner_is_decided() -> None:
     assert codes(cleaned)[2:] == [("address-missing", "b")]
 
 
+def test_rejecting_a_claim_asks_no_more_and_a_mailbox_can_be_given_up() -> None:
+    one, other = (person(who, mail="x@acme.example", mailbox_guid="1") for who in "ab")
+    rows = [(f"{what}-claimed-twice", who, "*", Action.REJECT, "") for what in ("address", "mailbox") for who in "ab"]
+    cleaned = run(one, other, decisions=decided(*rows))
+    assert (cleaned.left_out, cleaned.open) == (("a", "b"), ())
+    rows = [(f"{what}-claimed-twice", "b", "*", Action.ACCEPT, "") for what in ("address", "mailbox")]
+    cleaned = run(one, dataclasses.replace(other, aliases=("b@acme.example",)), decisions=decided(*rows))
+    assert [(who.mail, who.mailbox_guid) for who in cleaned.recipients] == [
+        ("x@acme.example", "1"),
+        ("b@acme.example", None),
+    ]
+
+
 def test_two_keepers_of_one_mailbox_address_are_no_decision() -> None:
     rows = [("address-claimed-twice", who, "x@acme.example", Action.KEEP, "") for who in "ab"]
     one, other = (person(who, mail="x@acme.example") for who in "ab")

@@ -47,7 +47,7 @@ def drop_left_out(everyone: Everyone, judge: Judge) -> None:
         changes: dict[str, object] = {}
         for name in (*_MANY, "manager", "forwarding"):
             value = getattr(recipient, name)
-            touched = [one for one in _all(value) if one in gone]
+            touched = [one for one in _all(value) if one in gone] if value else ()
             if not touched:
                 continue
             instead = {who: _instead(gone[who], keep=name in ("accept_from", "forwarding")) for who in touched}

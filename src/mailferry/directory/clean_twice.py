@@ -8,7 +8,6 @@ not left out once, unless a decision keeps it with several contacts.
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from types import MappingProxyType
 
@@ -68,20 +67,32 @@ def _pairs(
 ) -> Iterator[tuple[Recipient, Recipient]]:
     """Those who share a key, and by their names seem to be one: each with the first such one. Names, which cost more,
     are looked at only where a key is shared."""
-    sharing: dict[str, list[str]] = defaultdict(list)
-    for recipient in recipients:
-        for one in keys(recipient):
-            sharing[one].append(recipient.id)
     told: set[str] = set()
-    for ids in sharing.values():
+    for sharing in _sharing(recipients, keys).values():
         first_named: dict[str, str] = {}
-        for who in ids if len(ids) > 1 else ():
+        for who in sharing:
             if who not in everyone or who in told:
                 continue
             first = first_named.setdefault(name_key(everyone[who].name), who)
             if first != who and first in everyone and everyone[who].name.strip():
                 told.add(who)
                 yield everyone[who], everyone[first]
+
+
+def _sharing(
+    recipients: Iterable[Recipient], values: Callable[[Recipient], Iterable[str]], same: Callable[[str], str] = str
+) -> dict[str, dict[str, str]]:
+    """What several recipients have, by key: their ids and how each writes it. `same` makes keys of values."""
+    first: dict[str, str] = {}
+    found: dict[str, dict[str, str]] = {}
+    keyed = [(one.id, value, same(value)) for one in recipients for value in values(one)]
+    for who, _, shared in keyed:
+        if first.setdefault(shared, who) != who:
+            found[shared] = {}
+    for who, value, shared in keyed if found else ():
+        if shared in found:
+            found[shared].setdefault(who, value)
+    return found
 
 
 def _suggest(
@@ -102,7 +113,7 @@ def settle_claims(everyone: Everyone, judge: Judge) -> None:
     """Addresses, X.500 addresses and mailboxes of two recipients: errors, until decisions leave one owner."""
     _claims(everyone, judge, "address-claimed-twice", _addresses, key, without_address)
     _claims(everyone, judge, "x500-claimed-twice", lambda one: one.x500, str.casefold, _without_x500)
-    _claims(everyone, judge, "mailbox-claimed-twice", _mailboxes, str.lower, lambda one, _: one)
+    _claims(everyone, judge, "mailbox-claimed-twice", _mailboxes, str.lower, _without_mailbox)
 
 
 def _claims(
@@ -113,13 +124,7 @@ def _claims(
     same: Callable[[str], str],
     without: Callable[[Recipient, str], Recipient],
 ) -> None:
-    owners: dict[str, dict[str, str]] = defaultdict(dict)
-    for recipient in everyone.values():
-        for value in values(recipient):
-            owners[same(value)].setdefault(recipient.id, value)
-    for held in owners.values():
-        if len(held) < 2:
-            continue
+    for held in _sharing(everyone.values(), values, same).values():
         found = {owner: _claim(everyone, code, owner, value, held) for owner, value in held.items()}
         decided = {owner: judge.decisions.about(one) for owner, one in found.items()}
         keepers = [one for one, decision in decided.items() if decision and decision.action is Action.KEEP]
@@ -142,7 +147,9 @@ def _claims(
             elif settled:
                 judge.rule(claim, harmless=True)
             else:
-                judge.record(claim, Outcome.OUT)
+                decision = decided[owner]
+                rejected = decision is not None and decision.action is Action.REJECT
+                judge.record(claim, Outcome.OUT, judge.decision(claim) if rejected else None)
 
 
 def _claim(everyone: Everyone, code: str, owner: str, value: str, held: dict[str, str]) -> Finding:
@@ -162,6 +169,10 @@ def _without_x500(recipient: Recipient, value: str) -> Recipient:
     return dataclasses.replace(
         recipient, x500=tuple(one for one in recipient.x500 if one.casefold() != value.casefold())
     )
+
+
+def _without_mailbox(recipient: Recipient, _: str) -> Recipient:
+    return dataclasses.replace(recipient, mailbox_guid=None)
 
 
 def _addresses(recipient: Recipient) -> list[str]:
