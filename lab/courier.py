@@ -21,6 +21,7 @@ from pathlib import Path
 from lab import process
 from lab.install import CACHE
 from lab.process import PASSWORD
+from lab.server import Server
 
 CAPABILITY = "IMAP4rev1 UIDPLUS CHILDREN NAMESPACE THREAD=ORDEREDSUBJECT THREAD=REFERENCES SORT QUOTA IDLE"
 """Debian's default in /etc/courier/imapd; imapd itself adds ACL, ACL2=UNION and its own extensions."""
@@ -28,11 +29,13 @@ CAPABILITY = "IMAP4rev1 UIDPLUS CHILDREN NAMESPACE THREAD=ORDEREDSUBJECT THREAD=
 _COMPILED_IN = re.compile(rb"/(?:var/)?run/courier/autt?hdaemon/socket\0")
 
 
-class Courier:
+class Courier(Server):
     """One Courier IMAP. Any user name logs in with PASSWORD, but those in `passwords`, who have their own.
 
     `quota` maps users to a Maildir++ quota such as `1000000S` (bytes) or `100C` (messages).
     """
+
+    name = "courier"
 
     def __init__(
         self,
@@ -43,37 +46,17 @@ class Courier:
         capability: str = CAPABILITY,
         owner: tuple[int, int] | None = None,
     ) -> None:
-        self._own_root = root is None
-        self.root = process.prepare_root(root, "courier")
+        super().__init__(root)
         self.passwords = dict(passwords or {})
         self.quota = dict(quota or {})
         self.capability = capability
         self.owner = owner or process.named_owner()
-        self.host = "127.0.0.1"
         self.port = 0
-        self.log_file = self.root / "courier.log"
-        self._process: subprocess.Popen[bytes] | None = None
         self._monitor: subprocess.Popen[bytes] | None = None
         self._short = Path("/")  # set while running
         self._lookups: socketserver.ThreadingUnixStreamServer | None = None
 
-    def __enter__(self) -> Courier:
-        return self if self._process else self.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
-
-    @property
-    def pid(self) -> int:
-        """The listener's pid, which is also the session of all its processes. Raises LabError when not running."""
-        if self._process is None:
-            raise process.LabError("this Courier is not running")
-        return self._process.pid
-
-    def start(self) -> Courier:
-        """Start, and return when IMAP greets; the port stays the same over a stop and a start."""
-        if self._process is not None:
-            raise process.LabError("this Courier is running already")
+    def _start(self) -> None:
         base = CACHE / "courier"
         if not (base / ".complete").exists():
             raise process.LabError("Courier is not unpacked: run `python -m lab.install`")
@@ -124,18 +107,10 @@ class Courier:
             env=env,
             cwd=self.root,
         )
-        try:
-            process.wait_ready(lambda: process.greets(self.port), self._process, self.log_file)
-        except process.LabError:
-            self.stop()
-            raise
-        return self
+        process.wait_ready(lambda: process.greets(self.port), self._process, self.log_file)
 
-    def stop(self) -> None:
-        """End all its processes; the mail stays, unless the root was made by this object."""
-        if self._process is not None:
-            process.stop(self._process, grace=0.3)
-            self._process = None
+    def halt(self) -> None:
+        super().halt()
         if self._monitor is not None:
             process.stop(self._monitor, grace=0.3)
             self._monitor = None
@@ -144,12 +119,6 @@ class Courier:
             self._lookups.server_close()
             self._lookups = None
             shutil.rmtree(self._short)
-        if self._own_root:
-            shutil.rmtree(self.root, ignore_errors=True)
-
-    def log(self) -> str:
-        """All that Courier logged so far."""
-        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def maildir(self, user: str) -> Path:
         """The root of that user's Maildir (it need not exist)."""

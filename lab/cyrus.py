@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import socketserver
 import struct
-import subprocess
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,16 +17,20 @@ from pathlib import Path
 from lab import process
 from lab.install import CACHE
 from lab.process import PASSWORD
+from lab.server import Server
 
 ADMIN = "cyrusadmin"
 
 
-class Cyrus:
+class Cyrus(Server):
     """One Cyrus IMAP. Any user name logs in with PASSWORD, but those in `passwords`, who have their own.
 
     `unixhierarchysep` chooses the separator `/` (names may then hold dots) instead of `.`; `altnamespace` puts folders
     beside INBOX instead of below it. `settings` is added to imapd.conf as it is. ADMIN is the administrator.
     """
+
+    name = "cyrus"
+    grace = 1
 
     def __init__(
         self,
@@ -39,36 +41,16 @@ class Cyrus:
         altnamespace: bool = False,
         settings: str = "",
     ) -> None:
-        self._own_root = root is None
-        self.root = process.prepare_root(root, "cyrus")
+        super().__init__(root)
         self.passwords = dict(passwords or {})
         self.unixhierarchysep = unixhierarchysep
         self.altnamespace = altnamespace
         self.settings = settings
-        self.host = "127.0.0.1"
         self.port = 0
-        self.log_file = self.root / "cyrus.log"
         self.owner = process.named_owner()
-        self._process: subprocess.Popen[bytes] | None = None
         self._lookups: socketserver.ThreadingUnixStreamServer | None = None
 
-    def __enter__(self) -> Cyrus:
-        return self if self._process else self.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
-
-    @property
-    def pid(self) -> int:
-        """The master's pid, which is also the session of all its processes. Raises LabError when not running."""
-        if self._process is None:
-            raise process.LabError("this Cyrus is not running")
-        return self._process.pid
-
-    def start(self) -> Cyrus:
-        """Start, and return when IMAP greets; the port stays the same over a stop and a start."""
-        if self._process is not None:
-            raise process.LabError("this Cyrus is running already")
+    def _start(self) -> None:
         base = CACHE / "cyrus"
         if not (base / ".complete").exists():
             raise process.LabError("Cyrus is not unpacked: run `python -m lab.install`")
@@ -92,28 +74,14 @@ class Cyrus:
             cwd=self.root,
             user=self.owner,
         )
-        try:
-            process.wait_ready(lambda: process.greets(self.port), self._process, self.log_file)
-        except process.LabError:
-            self.stop()
-            raise
-        return self
+        process.wait_ready(lambda: process.greets(self.port), self._process, self.log_file)
 
-    def stop(self) -> None:
-        """End all its processes; the mail stays, unless the root was made by this object."""
-        if self._process is not None:
-            process.stop(self._process, grace=1)
-            self._process = None
+    def halt(self) -> None:
+        super().halt()
         if self._lookups is not None:
             self._lookups.shutdown()
             self._lookups.server_close()
             self._lookups = None
-        if self._own_root:
-            shutil.rmtree(self.root, ignore_errors=True)
-
-    def log(self) -> str:
-        """What Cyrus wrote to standard error so far (most of what it says goes to syslog, which the lab has not)."""
-        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def _configure(self, base: Path) -> None:
         for name in ("config", "config/proc", "config/lock", "config/socket", "config/log", "spool", "sieve"):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ from typing import Literal
 
 from lab import process
 from lab.process import PASSWORD
+from lab.server import Server
 
 Flavour = Literal["open", "exchange"]
 Layout = Literal["maildir++", "fs"]
@@ -38,13 +38,15 @@ _OPEN_FOLDERS = {
 }
 
 
-class Dovecot:
+class Dovecot(Server):
     """One Dovecot instance.
 
     Any user name logs in with PASSWORD, but those in `passwords`, who have their own. `users` and u0..u99 can also be
     reached by the master user: SASL PLAIN with authzid, `user*admin`, `LAB\\admin\\user` and `admin@lab\\user`.
     `quota` maps users to bytes; None leaves the quota plugin out. `settings` is added to dovecot.conf as it is.
     """
+
+    name = "dovecot"
 
     def __init__(
         self,
@@ -61,8 +63,7 @@ class Dovecot:
         plugins: bool = True,
         settings: str = "",
     ) -> None:
-        self._own_root = root is None
-        self.root = process.prepare_root(root, "dovecot")
+        super().__init__(root)
         self.flavour = flavour
         self.passwords = dict(passwords or {})
         self.users = tuple(dict.fromkeys([*users, *self.passwords, *(f"u{n}" for n in range(100))]))
@@ -73,30 +74,11 @@ class Dovecot:
         self.owner = owner or process.mail_owner()
         self.plugins = plugins
         self.settings = settings
-        self.host = "127.0.0.1"
         self.port = self.tls_port = self.pop3_port = 0
         self.config_file = self.root / "dovecot.conf"
-        self.log_file = self.root / "dovecot.log"
         self.ca_file = self.root / "tls" / "cert.pem"
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Dovecot:
-        return self if self._process else self.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
-
-    @property
-    def pid(self) -> int:
-        """The master's pid, which is also the session of all its processes. Raises LabError when not running."""
-        if self._process is None:
-            raise process.LabError("this Dovecot is not running")
-        return self._process.pid
-
-    def start(self) -> Dovecot:
-        """Start, and return when IMAP greets; ports stay the same over a stop and a start."""
-        if self._process is not None:
-            raise process.LabError("this Dovecot is running already")
+    def _start(self) -> None:
         if not self.ca_file.exists():
             process.make_certificate(self.root / "tls")
         mail = self.root / "mail"
@@ -116,23 +98,10 @@ class Dovecot:
                 process.wait_ready(lambda: process.greets(self.port), started, self.root / "dovecot.out")
             except process.LabError as error:
                 if attempt == 2 or "in use" not in f"{error}{self.log()}":
-                    raise process.LabError(f"{error}\n{self.log()[-2000:]}") from error
+                    raise
                 continue
             self._process = started
             break
-        return self
-
-    def stop(self) -> None:
-        """End all its processes; the mail stays, unless the root was made by this object."""
-        if self._process is not None:
-            process.stop(self._process, grace=0.3)  # its log process alone would hold the master for a second
-            self._process = None
-        if self._own_root:
-            shutil.rmtree(self.root, ignore_errors=True)
-
-    def log(self) -> str:
-        """All that Dovecot logged so far."""
-        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def maildir(self, user: str) -> Path:
         """The root of that user's Maildir (it need not exist)."""

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +14,7 @@ from pathlib import Path
 import ldap
 
 from lab import process
+from lab.server import Server
 from mailferry.secret import Secret
 from mailferry.stack.openldap import render, run
 from mailferry.stack.openldap.settings import BindThrough, MailSchema, Readers, Role, Settings, Tls
@@ -25,12 +24,15 @@ ADMIN_PASSWORD, WRITER_PASSWORD = "ferry-admin", "ferry-writer"
 REPLICATOR_PASSWORD, LOOKUP_PASSWORD = "ferry #{0} replicätor", "ferry-lookup"
 
 
-class OpenLdap:
+class OpenLdap(Server):
     """One slapd. `admin_dn` with ADMIN_PASSWORD may do everything; `settings` names the other accounts.
 
     `provider`: the one that this is a replica of. `entries`: LDIF for the bulk load of the first start. Plain LDAP on
     `url` and the socket `ldapi`; both can StartTLS, which `ca_file` vouches for.
     """
+
+    name = "openldap"
+    grace = 10
 
     def __init__(
         self,
@@ -44,12 +46,10 @@ class OpenLdap:
         durable: bool = False,
         entries: Iterable[bytes] = (),
     ) -> None:
-        self._own_root = root is None
-        self.root = process.prepare_root(root, "openldap")
+        super().__init__(root)
         self.owner = process.mail_owner()
         self.entries = entries
         self.port = 0
-        self.log_file = self.root / "slapd.log"
         certificate, key = process.make_certificate(self.root / "tls")
         os.chown(key, *self.owner)
         self.ca_file = certificate
@@ -73,13 +73,6 @@ class OpenLdap:
             max_size=1 << 30,
             managers=((os.geteuid(), os.getegid()), self.owner),
         )
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> OpenLdap:
-        return self if self._process else self.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
 
     @property
     def suffix(self) -> str:
@@ -97,17 +90,7 @@ class OpenLdap:
     def ldapi(self) -> str:
         return self.settings.ldapi
 
-    @property
-    def pid(self) -> int:
-        """Raises LabError when not running."""
-        if self._process is None:
-            raise process.LabError("this slapd is not running")
-        return self._process.pid
-
-    def start(self) -> OpenLdap:
-        """Start, and return when it answers; configuration and first load at the first call. The port stays."""
-        if self._process is not None:
-            raise process.LabError("this slapd is running already")
+    def _start(self) -> None:
         self.configure()
         if self.settings.role is Role.PROVIDER and run.place(self.settings.config_dir).is_empty:
             self.load(itertools.chain([render.first_entries(self.settings)], self.entries))
@@ -119,24 +102,7 @@ class OpenLdap:
             cwd=self.root,
             user=self.owner,
         )
-        try:
-            process.wait_ready(self._answers, self._process, self.log_file)
-        except process.LabError:
-            self._process = None
-            raise
-        return self
-
-    def stop(self) -> None:
-        """End it; the data stays, unless the root was made by this object."""
-        self.halt()
-        if self._own_root:
-            shutil.rmtree(self.root, ignore_errors=True)
-
-    def halt(self) -> None:
-        """End the process and keep everything, to be started again."""
-        if self._process is not None:
-            process.stop(self._process, grace=10)
-            self._process = None
+        process.wait_ready(self._answers, self._process, self.log_file)
 
     def configure(self, **changes: object) -> None:
         """Write the configuration, with some settings changed; a running slapd does not notice."""
@@ -157,10 +123,6 @@ class OpenLdap:
         """Add an entry (as lab.ldap_people makes them) as the administrator; its DN."""
         self.connect().add_s(entry[0], list(entry[1].items()))
         return entry[0]
-
-    def log(self) -> str:
-        """All that slapd logged so far."""
-        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def _answers(self) -> bool:
         probe = ldap.initialize(self.url)

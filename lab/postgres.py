@@ -8,39 +8,26 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import signal
 import subprocess
 from pathlib import Path
 
 from lab import process
+from lab.server import Server
 
 
-class Postgres:
+class Postgres(Server):
     """One PostgreSQL server; `url` is its database `postgres`, as an SQLAlchemy URL for psycopg 3."""
 
+    name = "postgres"
+    first_signal = signal.SIGINT  # fast shutdown: sessions are ended
+    grace = 10
+
     def __init__(self, root: Path | str | None = None, *, settings: str = "") -> None:
-        self._own_root = root is None
-        self.root = process.prepare_root(root, "postgres")
+        super().__init__(root)
         self.settings = settings
-        self.host = "127.0.0.1"
         self.port = 0
-        self.log_file = self.root / "postgres.log"
         self._account = pwd.getpwnam("postgres") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Postgres:
-        return self if self._process else self.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
-
-    @property
-    def pid(self) -> int:
-        """The postmaster's pid. Raises LabError when not running."""
-        if self._process is None:
-            raise process.LabError("this PostgreSQL is not running")
-        return self._process.pid
 
     @property
     def url(self) -> str:
@@ -60,10 +47,7 @@ class Postgres:
         """Remove a database and end the sessions in it; nothing happens when there is none."""
         self._psql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
-    def start(self) -> Postgres:
-        """Make the cluster at the first call, start it, and return when it accepts connections."""
-        if self._process is not None:
-            raise process.LabError("this PostgreSQL is running already")
+    def _start(self) -> None:
         data = self.root / "data"
         user = (self._account.pw_uid, self._account.pw_gid)
         if not data.exists():
@@ -79,7 +63,7 @@ class Postgres:
                 user=user,
             )
             if made.wait(60):
-                raise process.LabError(f"initdb failed:\n{self.log()[-2000:]}")
+                raise process.LabError("initdb failed")
         self.port = self.port or process.free_port()
         (data / "postgresql.auto.conf").write_text(
             f"listen_addresses = '127.0.0.1'\nport = {self.port}\nunix_socket_directories = ''\n"
@@ -88,24 +72,7 @@ class Postgres:
         self._process = process.spawn(
             [_program("postgres"), "-D", str(data)], log=self.log_file, cwd=self.root, user=user
         )
-        try:
-            process.wait_ready(self._accepts, self._process, self.log_file)
-        except process.LabError:
-            self._process = None
-            raise
-        return self
-
-    def stop(self) -> None:
-        """Fast shutdown (sessions are ended); the data stays, unless the root was made by this object."""
-        if self._process is not None:
-            process.stop(self._process, first=signal.SIGINT, grace=10)
-            self._process = None
-        if self._own_root:
-            shutil.rmtree(self.root, ignore_errors=True)
-
-    def log(self) -> str:
-        """All that PostgreSQL logged so far."""
-        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+        process.wait_ready(self._accepts, self._process, self.log_file)
 
     def _accepts(self) -> bool:
         probe = [_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
