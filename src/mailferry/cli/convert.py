@@ -47,7 +47,7 @@ def convert_command(
         return 1 if cleaned.open else 0
     for row in [row for row in cleaned.rows if row.is_open][:_SHOWN]:
         one = row.finding
-        proposal = "" if one.proposal is None else f" → {one.proposal or '(leave it out)'}"
+        proposal = "" if one.proposal is None else f" → {one.proposal or '(without it)'}"
         click.echo(f"{one.where}: {one.message} [{one.code}]{proposal}")
     for found in done.book.findings[:_SHOWN]:
         click.echo(f"{found.where}: {found.message} [{found.code}]")

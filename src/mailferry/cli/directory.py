@@ -215,7 +215,7 @@ def clean_command(config: Path | None, ledger: str | None, as_json: bool, everyt
         for row in cleaned.rows:
             if everything or row.is_open:
                 one = row.finding
-                proposal = "" if one.proposal is None else f" → {one.proposal or '(leave it out)'}"
+                proposal = "" if one.proposal is None else f" → {one.proposal or '(without it)'}"
                 click.echo(
                     f"{one.severity.value} {one.code} {one.where}: {one.message}{proposal} [{row.outcome.value}]"
                 )

@@ -21,7 +21,7 @@ from mailferry.model.recipient import Severity
 COLUMNS = ("severity", "code", "title", "where", "id", "message", "value", "proposal", "outcome", "open")
 SHOWN = 300
 """Rows of one code on the page."""
-LEAVE_OUT = "(leave it out)"
+WITHOUT = "(without it)"
 _ORDER = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
 
 
@@ -36,7 +36,7 @@ def line(row: Row) -> dict[str, str]:
         "id": one.about,
         "message": one.message,
         "value": one.value,
-        "proposal": LEAVE_OUT if one.proposal == "" else one.proposal or "",
+        "proposal": WITHOUT if one.proposal == "" else one.proposal or "",
         "outcome": row.outcome.value + (f", decided: {row.decision.action.value}" if row.decision else ""),
         "open": "yes" if row.is_open else "",
     }

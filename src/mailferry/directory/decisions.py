@@ -162,7 +162,7 @@ def _spelled(one: str) -> str:
 
 
 def _open_row(finding: Finding) -> dict[str, str]:
-    proposal = "(leave it out)" if finding.proposal == "" else spell(finding.proposal or "")
+    proposal = "(without it)" if finding.proposal == "" else spell(finding.proposal or "")
     return {
         "code": finding.code,
         "id": spell(finding.about),
