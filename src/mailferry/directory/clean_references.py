@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mailferry.directory import addresses
 from mailferry.directory.clean_twice import Everyone
@@ -44,7 +45,7 @@ def drop_left_out(everyone: Everyone, judge: Judge) -> None:
     """
     gone = {who: everyone.pop(who) for who in judge.out if who in everyone}
     for recipient in list(everyone.values()):
-        changes: dict[str, object] = {}
+        changes: dict[str, Any] = {}
         for name in (*_MANY, "manager", "forwarding"):
             value = getattr(recipient, name)
             touched = [one for one in _all(value) if one in gone] if value else ()
@@ -59,7 +60,7 @@ def drop_left_out(everyone: Everyone, judge: Judge) -> None:
                 judge.record(found, Outcome.KEPT if new == who else Outcome.CHANGED)
             changes[name] = _replaced(value, instead)
         if changes:
-            everyone[recipient.id] = dataclasses.replace(recipient, **changes)  # type: ignore[arg-type]
+            everyone[recipient.id] = dataclasses.replace(recipient, **changes)
 
 
 def _instead(recipient: Recipient, *, keep: bool) -> str:
@@ -122,7 +123,7 @@ class _Following:
 
     def result(self) -> Recipient:
         recipient = self.recipient
-        changes: dict[str, object] = {}
+        changes: dict[str, Any] = {}
         for name in _MANY:
             old: tuple[str, ...] = getattr(recipient, name)
             if old:
@@ -136,7 +137,7 @@ class _Following:
         if recipient.forwarding is not None:
             changes["forwarding"] = self._forwarding(recipient.forwarding)
         real = {name: value for name, value in changes.items() if value != getattr(recipient, name)}
-        return dataclasses.replace(recipient, **real) if real else recipient  # type: ignore[arg-type]
+        return dataclasses.replace(recipient, **real) if real else recipient
 
     def _one(self, name: str, reference: str) -> str:
         resolved = self.known.resolve(reference)

@@ -196,12 +196,11 @@ class _One:
         if self.policy.accepted_domains and self.recipient.kind in OURS:
             aliases = [right for alias in aliases if (right := self._alias_domain(alias))]
             mail = self._domain(mail, aliases) if mail else mail
-        seen = {addresses.key(mail)} if mail else set()
-        return mail or None, tuple(
-            alias
-            for alias in aliases
-            if addresses.key(alias) not in seen and not seen.add(addresses.key(alias))  # type: ignore[func-returns-value]
-        )
+        others: dict[str, str] = {}
+        for alias in aliases:
+            others.setdefault(addresses.key(alias), alias)
+        others.pop(addresses.key(mail or ""), None)
+        return mail or None, tuple(others.values())
 
     def address(self, address: str, code: str, otherwise: str | None) -> str:
         """An address put right, "" where it goes. `otherwise`: the proposal where nothing can be guessed."""
