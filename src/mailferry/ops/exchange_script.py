@@ -17,7 +17,7 @@ from mailferry.config.settings import DirectorySettings
 from mailferry.directory import exchange_ldif, exchange_script
 from mailferry.directory.exchange_plan import KEPT, OPEN_ATTRIBUTES, Exchange, OpenPerson, Plan, plan
 from mailferry.directory.sync import Progress
-from mailferry.errors import ConfigError, Permanent
+from mailferry.errors import ConfigError, Permanent, UserError
 from mailferry.model.recipient import Recipient
 from mailferry.net import ldap
 from mailferry.net.ldap_ad import DOMAIN_SCOPE
@@ -42,10 +42,15 @@ class Written:
 def write(place: Place, form: str, folder: Path, progress: Progress) -> Written:
     """Plan, and write the files into `folder` (made if needed).
 
-    ConfigError for settings that are missing; what reading both sides raises; Permanent if a file cannot be written.
+    UserError if earlier scripts are there; ConfigError for settings that are missing; what reading both sides raises;
+    Permanent if a file cannot be written.
     """
     settings = place.settings
     _check(settings, form)
+    if there := [one.name for one in folder.glob("people*")]:
+        raise UserError(
+            f"it holds {there[0]}, whose undo may still be needed", about=str(folder), advice="name a new directory"
+        )
     found = plan(_people(settings), _exchange(settings, progress), settings.exchange, settings.mapping.domains)
     files = {"review.html": _review(found, form)}
     if found.users:
