@@ -66,13 +66,15 @@ def _name(annotation: Any) -> str:
         return _name(next(one for one in arguments if one is not type(None)))
     if origin is tuple:
         return "list of texts"
+    if origin is dict:
+        return "table of lists"
     return {bool: "true or false", int: "number", float: "number", Path: "path"}.get(annotation, "text")
 
 
 def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return "(needed)"
-    if field.default is None or field.default == ():
+    if field.default in (None, (), {}):
         return "none"
     if isinstance(field.default, tuple):
         return ", ".join(f"`{one}`" for one in field.default)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -165,3 +167,10 @@ def test_the_map_can_be_changed() -> None:
     assert "userPassword" not in ours.attributes()
     with pytest.raises(ConfigError, match="no field mial"):
         names({"mial": ("x",)})
+
+
+def test_the_page_names_every_field_and_attribute() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "servers" / "ldap.md").read_text(encoding="utf-8")
+    for one in fields(Names):
+        assert f"`{one.name}`" in page
+        assert all(name in page for name in getattr(Names(), one.name))

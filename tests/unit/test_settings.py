@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab import settings_page
-from mailferry.config.settings import Authority, Brake, Follow, directory_settings, read_settings
+from mailferry.config.settings import Authority, Brake, Follow, Source, directory_settings, read_settings
 from mailferry.directory.exceptions import read_exceptions
 from mailferry.errors import ConfigError
 
@@ -45,6 +45,19 @@ def test_a_whole_file(tmp_path: Path) -> None:
     assert one.mapping.exceptions == tmp_path / "sub/exceptions.csv"
     assert (one.brake.percent, one.brake.entries) == (5.0, 20)
     assert "mailferryRoute" in one.authority.target
+
+
+def test_a_source_has_one_base_or_several_and_names_of_its_own(tmp_path: Path) -> None:
+    def source(lines: str) -> Source:
+        return directory_settings(
+            written(tmp_path, GOOD.replace("[directory.target]", f"{lines}\n[directory.target]"))
+        )[1].source
+
+    assert source('base = "OU=a,DC=x"').base == ("OU=a,DC=x",)
+    assert source('base = ["OU=a,DC=x", "OU=b,DC=x"]').base == ("OU=a,DC=x", "OU=b,DC=x")
+    assert source('kind = "ldap"\nnames.mail = ["uniMail"]').names == {"mail": ("uniMail",)}
+    with pytest.raises(ConfigError, match="base"):
+        source('base = ["nonsense"]')
 
 
 def test_files_as_sources_count_from_the_settings(tmp_path: Path) -> None:

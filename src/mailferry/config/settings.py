@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from mailferry.config.stack import StackSettings
 from mailferry.errors import ConfigError
@@ -48,15 +48,27 @@ class Source(_Table):
         description="Where the password is: `env:NAME`, `file:PATH`, `command:COMMAND` or `keyring:SERVICE/USER`.",
     )
     kerberos: bool = Field(default=False, description="Log in with the Kerberos ticket of whoever runs Mailferry.")
-    base: DistinguishedName | None = Field(
-        default=None, description="Where to search. Default: the whole naming context. DirSync always reads that whole."
+    base: tuple[DistinguishedName, ...] = Field(
+        default=(),
+        description="Where to search: a DN, or several. Default: the whole naming context. DirSync always reads that "
+        "whole.",
     )
     filter: str | None = Field(default=None, description="An LDAP filter that narrows what is read.")
+    names: dict[str, tuple[Attribute, ...]] = Field(
+        default={},
+        description="Only for `ldap`: which attributes say what, where the site has its own, such as "
+        '`names.carried = ["uniSignature"]`. Fields: those of `Names` in `directory/readers/ldap_map.py`.',
+    )
     ca_file: Path | None = Field(default=None, description="The CA certificates to trust instead of the system's.")
     tls: Literal["verify", "insecure", "none"] = Field(
         default="verify",
         description="`insecure` accepts any certificate, `none` uses no TLS: both only for a test network.",
     )
+
+    @field_validator("base", mode="before")
+    @classmethod
+    def _one_base(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
 
 class Branches(_Table):

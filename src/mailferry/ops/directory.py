@@ -64,7 +64,7 @@ def opened(config: Path, ledger: str | None, default_ledger: Callable[[], str]) 
 
 def source_key(source: Source) -> str:
     """The source's name in the ledger."""
-    return f"{source.kind} {source.url} {source.base or ''}".strip()
+    return f"{source.kind} {source.url} {'; '.join(source.base)}".strip()
 
 
 def world_of(place: Place) -> World:
@@ -79,7 +79,6 @@ def world_of(place: Place) -> World:
 @contextmanager
 def reader_of(source: Source) -> Iterator[Reader]:
     """The reader that the settings ask for. ConfigError, or what connecting raises."""
-    bases = (source.base,) if source.base else ()
     if source.kind == "csv":
         from mailferry.directory.readers.csv_file import CsvFile
 
@@ -95,12 +94,14 @@ def reader_of(source: Source) -> Iterator[Reader]:
     elif source.kind == "ad":
         from mailferry.directory.readers.ad import ActiveDirectory, Scope
 
-        with ActiveDirectory(server_of(source), Scope(bases, source.filter or "")) as reader:
+        with ActiveDirectory(server_of(source), Scope(source.base, source.filter or "")) as reader:
             yield reader
     else:
         from mailferry.directory.readers.ldap import LdapDirectory
+        from mailferry.directory.readers.ldap_map import names
 
-        with LdapDirectory(server_of(source), (source.base,) if source.base else (), source.filter or "") as directory:
+        wanted = names(source.names)
+        with LdapDirectory(server_of(source), source.base, source.filter or "", wanted) as directory:
             yield directory
 
 
