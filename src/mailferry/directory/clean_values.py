@@ -102,26 +102,32 @@ class _One:
         limit = self.policy.note_limit if attribute in _LINES else self.policy.text_limit
         if len(value) > limit:
             value = self._cut(attribute, value, limit)
-        right = names.unscramble(value)
-        if right is not None:
-            value = self.rule("encoding-broken", f"{attribute} was read in the wrong encoding", value, right)
-        elif "\ufffd" in value or names.is_damaged(value):
-            self.rule(
-                "characters-lost", f"{attribute} has lost characters on its way; the source may still have them", value
-            )
+        value = self._repaired(attribute, value)
+        if "\ufffd" in value or names.is_damaged(value):
+            message = f"{attribute} has lost characters on its way; the source may still have them"
+            self.rule("characters-lost", message, value)
         right = names.suspected_cyrillic(value)
         if right is not None:
             value = self.rule("encoding-suspected", f"{attribute} may be Cyrillic read as Latin", value, right)
-        right = _HIDDEN.sub("", value)
-        if right != value:
-            value = self.rule("control-characters", f"{attribute} has characters that do not show", value, right)
-        right = unicodedata.normalize("NFC", value)
-        if right != value:
-            value = self.rule("unicode-form", f"{attribute} has letters and their accents apart", value, right)
-        right = _tidy(value, lines=attribute in _LINES)
-        if right != value:
-            value = self.rule("blanks", f"{attribute} has blanks or line breaks too many", value, right)
         return value if _HIDDEN.sub("", value).strip() else ""
+
+    def _repaired(self, attribute: str, value: str) -> str:
+        """Every certain repair, until none finds anything: what one puts right may show another what is wrong."""
+        asked: set[tuple[str, str]] = set()
+        before = None
+        while value != before:
+            before = value
+            for code, what, right in (
+                ("encoding-broken", "was read in the wrong encoding", names.unscramble(value) or value),
+                ("control-characters", "has characters that do not show", _HIDDEN.sub("", value)),
+                ("unicode-form", "has letters and their accents apart", unicodedata.normalize("NFC", value)),
+                ("blanks", "has blanks or line breaks too many", _tidy(value, lines=attribute in _LINES)),
+            ):
+                if right != value and (code, value) not in asked:
+                    asked.add((code, value))
+                    value = self.rule(code, f"{attribute} {what}", value, right)
+                    break
+        return value
 
     def _cut(self, attribute: str, value: str, limit: int) -> str:
         """A value over the limit; the finding shows only its beginning, so a decision names that."""
