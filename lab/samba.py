@@ -24,6 +24,7 @@ from ldap.filter import escape_filter_chars
 from lab import process
 from lab.process import PASSWORD
 from lab.samba_snapshot import BASE, HOST, QUICK, READER, REALM, copy, render, snapshot
+from lab.server import Server
 
 Values = str | bytes | Sequence[str | bytes]
 Attributes = Mapping[str, Values]
@@ -33,16 +34,18 @@ PORTS = (389, 636, 88, 464, 3268, 3269)
 _numbers = itertools.count(1)
 
 
-class Samba:
+class Samba(Server):
     """One domain controller, with the domain `BASE` from a snapshot (the empty one, unless told).
 
     `admin_dn` may do everything; `reader_dn` is an ordinary account, as an administrator would make one for Mailferry.
     Both have PASSWORD, as have all lab accounts. `ca_file` verifies the certificate for `address` and HOST.
     """
 
+    name = "samba"
+    grace = 1
+
     def __init__(self, root: Path | str | None = None, *, content: Path | None = None) -> None:
-        self._own_root = root is None
-        self.root = process.prepare_root(root, "samba")
+        super().__init__(root)
         self.content = content
         self.address = ""
         self.base = BASE
@@ -54,21 +57,7 @@ class Samba:
         self.log_file = self.directory / "samba.log"
         self.ca_file = self.directory / "tls" / "cert.pem"
         self.krb5_conf = self.root / "krb5.conf"
-        self._process: subprocess.Popen[bytes] | None = None
         self._admin: ldap.ldapobject.LDAPObject | None = None
-
-    def __enter__(self) -> Samba:
-        return self if self._process else self.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
-
-    @property
-    def pid(self) -> int:
-        """The controller's pid. Raises LabError when not running."""
-        if self._process is None:
-            raise process.LabError("this Samba is not running")
-        return self._process.pid
 
     @property
     def url(self) -> str:
@@ -79,14 +68,11 @@ class Samba:
     def tls_url(self) -> str:
         return f"ldaps://{self.address}"
 
-    def start(self) -> Samba:
-        """Start, and return when it answers LDAP; the address and the data stay the same over a stop and a start."""
-        if self._process is not None:
-            raise process.LabError("this Samba is running already")
+    def _start(self) -> None:
         if not self.directory.exists():
             copy(self.content or snapshot(), self.directory)
         if not self.address:
-            self.address = _free_address()
+            self.address = self.host = _free_address()
             shutil.rmtree(self.directory / "tls", ignore_errors=True)
             _, key = process.make_certificate(self.directory / "tls", f"IP:{self.address},DNS:{HOST}")
             key.chmod(0o600)
@@ -95,33 +81,18 @@ class Samba:
         (self.directory / "smb.conf").write_text(render(self.directory, self.address))
         self.krb5_conf.write_text(_krb5_conf(self.root, self.address))
         out = self.directory / "samba.out"
-        started = process.spawn(
-            [
-                *(process.binary("samba", "/usr/sbin/samba"), "-F", "-M", "single", "--no-process-group"),
-                *("-s", str(self.directory / "smb.conf")),
-            ],
-            log=out,
-            env=QUICK,
-        )
-        try:
-            process.wait_ready(self._answers, started, out, seconds=60)
-        except process.LabError as error:
-            raise process.LabError(f"{error}\n{self.log()[-2000:]}") from error
-        self._process = started
+        command = [process.binary("samba", "/usr/sbin/samba"), "-F", "-M", "single", "--no-process-group"]
+        self._process = process.spawn([*command, "-s", str(self.directory / "smb.conf")], log=out, env=QUICK)
+        process.wait_ready(self._answers, self._process, out, seconds=60)
         if not self.search(f"(servicePrincipalName=ldap/{self.address})"):  # Kerberos by address, as there is no DNS
             self.modify(f"CN=DC1,OU=Domain Controllers,{BASE}", add={"servicePrincipalName": [f"ldap/{self.address}"]})
-        return self
 
-    def stop(self) -> None:
-        """End it; the data stays, unless the root was made by this object."""
+    def halt(self) -> None:
+        """End it, and keep everything, to be started again."""
         if self._admin is not None:
             self._admin.unbind_s()
             self._admin = None
-        if self._process is not None:
-            process.stop(self._process, grace=1)
-            self._process = None
-        if self._own_root:
-            shutil.rmtree(self.root, ignore_errors=True)
+        super().halt()
 
     @property
     def admin(self) -> ldap.ldapobject.LDAPObject:
@@ -222,10 +193,6 @@ class Samba:
         self.admin.rename_s(dn, name, parent)
         placed: str = self.admin.search_s(f"{name},{parent}", ldap.SCOPE_BASE, attrlist=["cn"])[0][0]
         return placed  # in the server's own spelling
-
-    def log(self) -> str:
-        """All that Samba logged so far."""
-        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def _answers(self) -> bool:
         try:
