@@ -31,8 +31,11 @@ def test_every_action_is_explained(action: Action) -> None:
 
 
 def test_no_finding_has_a_code_of_its_own() -> None:
+    """Findings about people on their way into the target; those of the way to Exchange are no matter of decisions."""
     used = set()
     for path in sorted((ROOT / "src" / "mailferry" / "directory").rglob("*.py")):
+        if path.name.startswith("exchange_"):
+            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else ""
             name = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else name
