@@ -194,7 +194,10 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 def test_the_files_agree_and_nothing_in_them_acts(tmp_path: Path) -> None:
     people = [one(f"p{number}", full_access=("p0",) if number else ()) for number in range(60)]
-    people += [one("=cmd|'/c calc'!A1"), Recipient("h", K.SHARED, HOSTILE, HOSTILE, mail="h@acme.example")]
+    people += [
+        Recipient("f", K.MAILBOX, "w", "=cmd|'/c calc'!A1", mail="f@acme.example"),
+        Recipient("h", K.SHARED, HOSTILE, HOSTILE, mail="h@acme.example"),
+    ]
     people.append(Recipient("twice", K.MAILBOX, "w", "Twice", mail="not an address"))
     sizes = {person.id: Size(number * 10**8, number, 3) for number, person in enumerate(people[:30])}
     found = counted(*people, sizes=sizes)

@@ -23,7 +23,7 @@ from mailferry.verify.record import finding_dict
 from mailferry.verify.report import ROWS, SHOWN, file_name, person, report_data, shown, write_report
 
 HOSTILE = "<script>alert('x')</script>\u202egpj.\"&\x1b[31m"
-VOID = {"meta", "link", "br", "rect", "line", "circle"}
+VOID = {"meta", "link", "br", "rect", "line"}
 
 
 class Checker(HTMLParser):
