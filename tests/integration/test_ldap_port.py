@@ -201,6 +201,12 @@ def test_something_else_on_the_port() -> None:
         Connection(anyone(f"ldaps://127.0.0.1:{port}"))
 
 
+def test_ldaps_to_a_plain_port_is_told_how_to_do_it(openldap: OpenLdap) -> None:
+    with pytest.raises(Temporary) as caught:
+        Connection(anyone(openldap.url.replace("ldap:", "ldaps:")))
+    assert "use ldap://" in caught.value.advice
+
+
 def test_a_server_without_tls_gets_no_password() -> None:
     with listener(START_TLS_REFUSED) as port, pytest.raises(Permanent, match="refuses StartTLS"):
         Connection(anyone(f"ldap://127.0.0.1:{port}"))

@@ -143,8 +143,10 @@ def _explained(error: OSError, scheme: str, host: str, port: int) -> MailferryEr
     made = tls.explain(error, host, port)
     if isinstance(error, ssl.SSLCertVerificationError):
         made.advice = "check the host name; `ca_file` trusts your organisation's authority"
+    elif scheme == "ldaps" and isinstance(error, ssl.SSLError | ConnectionResetError):
+        made.advice = "does this port speak LDAPS (mostly 636)? For plain ports use ldap://, which asks for StartTLS"
     elif isinstance(made, RemoteProtocolError):
-        made.advice = "use ldap:// (StartTLS) for this port, or port 636" if scheme == "ldaps" else made.default_advice
+        made.advice = made.default_advice
     return made
 
 
