@@ -132,6 +132,17 @@ def test_the_socket_on_this_machine_proves_who_we_are(openldap: OpenLdap) -> Non
         Connection(Server("ldapi://%2Fnowhere", bind=Bind.EXTERNAL))
 
 
+def test_a_client_certificate_proves_who_we_are(own_openldap: OpenLdap, tmp_path: Path) -> None:
+    with Connection(Server(own_openldap.ldapi, bind=Bind.EXTERNAL, timeout=10)) as manager:
+        manager.modify("cn=config", [Change("replace", "olcTLSVerifyClient", (b"try",))])
+    ours = tmp_path / "client.pem"
+    ours.write_bytes(own_openldap.ca_file.read_bytes() + (own_openldap.ca_file.parent / "key.pem").read_bytes())
+    bare = Server(own_openldap.url, bind=Bind.EXTERNAL, ca_file=str(own_openldap.ca_file), timeout=10)
+    with pytest.raises(AuthError):
+        Connection(bare)
+    Connection(dataclasses.replace(bare, client_certificate=str(ours))).close()
+
+
 @pytest.mark.parametrize(
     "url", ["http://x", "ldap://", "ldap:x", "x", "ldaps://user@x", "ldap://x/dc=y", "ldap://x:99999", "ldap://[x"]
 )
