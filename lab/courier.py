@@ -64,6 +64,7 @@ class Courier(Server):
         self._patch_library(base)
         self._answer_lookups()
         self.port = self.port or process.free_port()
+        monitor = f"lab-{os.getpid()}-{self.port}"  # two servers must not share one: it ends with either
         libraries = [
             self.root / "lib",
             base / "usr/lib",
@@ -86,11 +87,11 @@ class Courier(Server):
             "IMAP_TLS_REQUIRED": "0",
             "AUTHMODULES": "authdaemon",
             "TCPLOCALHOST": "localhost",
-            "GAM_CLIENT_ID": self.root.name,
+            "GAM_CLIENT_ID": monitor,
         }
         # Courier's locks wait on a file monitor, and for 1.2 seconds at each lock when there is none.
         self._monitor = process.spawn(
-            [str(next(base.glob("usr/lib*/**/gam_server"))), "--notimeout", self.root.name],
+            [str(next(base.glob("usr/lib*/**/gam_server"))), "--notimeout", monitor],
             log=self.log_file,
             env=env,
             cwd=self.root,
