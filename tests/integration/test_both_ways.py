@@ -19,7 +19,7 @@ from mailferry.model.recipient import Finding, Recipient
 from mailferry.net.ldap import Server
 from mailferry.ops import exchange_script
 from mailferry.secret import Secret
-from tests.directories import Pair, ou_of
+from tests.directories import Pair, group_of, ou_of
 
 NASTY = 'O\u2019Brien $(Stop-Computer) `n "Ünï", 山田\u202e'
 
@@ -143,6 +143,12 @@ def test_ldif_makes_mail_users_and_takes_them_back(pair: Pair, new_user: Callabl
 
     _, step = pair.sync()
     assert not step.diff.changes, "they are not brought back"
+    made_dn = next(dn for dn, one in values.items() if one is made)
+    group = group_of(pair.ad, pair.ou, f"Mixed {old}", [made_dn, f"CN={old},{pair.ou}"])
+    pair.sync()
+    mixed = pair.entry(f"cn=Mixed {old},ou=groups")
+    assert mixed["mailferryExternalMember"] == {f"{alice}@acme.example".encode()}, "a member by the address"
+    pair.ad.delete(group)
     with pytest.raises(UserError, match="undo"):
         script(pair)
     again = script(pair, "again")

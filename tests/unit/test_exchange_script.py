@@ -13,7 +13,10 @@ from mailferry.directory import exchange_ldif, exchange_script
 from mailferry.directory.exchange_mark import mark, marked, of_account, plain
 from mailferry.directory.exchange_plan import Exchange, How, MailUser, OpenPerson, Plan, plan
 from mailferry.directory.exchange_script import quote
+from mailferry.directory.readers.ad_entry import Around, to_recipient
 from mailferry.model.recipient import Recipient, RecipientKind
+from mailferry.net.ldap_entry import Entry
+from mailferry.wire import ldif
 
 UUID = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
 SINGLE = "'\u2018\u2019\u201a\u201b"
@@ -236,3 +239,34 @@ def test_ldif_undoes_in_the_other_order_and_only_the_marked() -> None:
         "-",
     ]
     assert records[3].endswith("changetype: delete")
+
+
+@given(st.lists(st.text(), min_size=4, max_size=4), st.sampled_from(["a", "b"]))
+def test_ldif_says_what_was_planned_whatever_the_names(texts: list[str], uid: str) -> None:
+    shown, given_name, title, department = texts
+    person = someone(uid, displayName=shown, givenName=given_name, title=title, departmentNumber=department)
+    one = only(planned(person))
+    (record,) = ldif.parse(exchange_ldif.records([one], "extensionAttribute15"))
+    assert isinstance(record, ldif.Record) and record.change == "add"
+    assert record.dn.decode() == one.dn
+    read: dict[str, tuple[str, ...]] = {}
+    for value in record.values:
+        read[value.name] = (*read.get(value.name, ()), value.data.decode())
+    assert {name: read[name] for name in one.values} == one.values
+    assert read["cn"] == (one.name,)
+    assert all(text.isprintable() for some in one.values.values() for text in some)
+
+
+@pytest.mark.parametrize(("kind", "known"), [("128", True), ("1", False)])
+def test_a_reader_knows_them_until_they_have_a_mailbox(kind: str, known: bool) -> None:
+    values = {
+        "objectguid": (b"0123456789abcdef",),
+        "objectclass": (b"user",),
+        "mail": (b"alice@acme.example",),
+        "msexchrecipienttypedetails": (kind.encode(),),
+        "extensionattribute3": (mark(UUID).encode(),),
+    }
+    around = Around(lambda value: "", lambda value: None, lambda filter, base: ())
+    found, findings = to_recipient(Entry("CN=x", values), "CN=x", around)
+    assert (found is None) == known
+    assert [(one.code, one.value) for one in findings] == ([("mail-user-of-ours", mark(UUID))] if known else [])
