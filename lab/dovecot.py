@@ -1,4 +1,4 @@
-"""A private Dovecot on loopback: IMAP, IMAPS and POP3 over Maildir, posing as Exchange or as the open side.
+"""A private Dovecot on loopback: IMAP, IMAPS, POP3 and LMTP over Maildir, posing as Exchange or as the open side.
 
 It does not imitate Exchange's bugs, only what Exchange offers: the capability line, the separator `/`, no special-use
 attributes. Commands that are not advertised still work when sent; a client that uses them is at fault, not the lab.
@@ -43,7 +43,8 @@ class Dovecot(Server):
 
     Any user name logs in with PASSWORD, but those in `passwords`, who have their own. `users` and u0..u99 can also be
     reached by the master user: SASL PLAIN with authzid, `user*admin`, `LAB\\admin\\user` and `admin@lab\\user`.
-    `quota` maps users to bytes; None leaves the quota plugin out. `settings` is added to dovecot.conf as it is.
+    `lmtp`: it takes mail for any user on `lmtp_port`. `quota` maps users to bytes; None leaves the quota plugin out.
+    `settings` is added to dovecot.conf as it is.
     """
 
     name = "dovecot"
@@ -61,6 +62,7 @@ class Dovecot(Server):
         capability: str | None = None,
         owner: tuple[int, int] | None = None,
         plugins: bool = True,
+        lmtp: bool = False,
         settings: str = "",
     ) -> None:
         super().__init__(root)
@@ -73,8 +75,9 @@ class Dovecot(Server):
         self.capability = capability or (EXCHANGE_CAPABILITY if flavour == "exchange" else "")
         self.owner = owner or process.mail_owner()
         self.plugins = plugins
+        self.lmtp = lmtp
         self.settings = settings
-        self.port = self.tls_port = self.pop3_port = 0
+        self.port = self.tls_port = self.pop3_port = self.lmtp_port = 0
         self.config_file = self.root / "dovecot.conf"
         self.ca_file = self.root / "tls" / "cert.pem"
 
@@ -87,7 +90,7 @@ class Dovecot(Server):
         self.write_users()
         for attempt in range(3):
             if not self.port or attempt:
-                self.port, self.tls_port, self.pop3_port = (process.free_port() for _ in range(3))
+                self.port, self.tls_port, self.pop3_port, self.lmtp_port = (process.free_port() for _ in range(4))
             self.config_file.write_text(self.render())
             started = process.spawn(
                 [process.binary("dovecot", "/usr/sbin/dovecot"), "-F", "-c", str(self.config_file)],
@@ -171,7 +174,7 @@ base_dir = {root}/run
 state_dir = {root}/state
 instance_name = {root.name}
 log_path = {self.log_file}
-{internal}protocols = imap pop3
+{internal}protocols = imap pop3{" lmtp" if self.lmtp else ""}
 listen = 127.0.0.1
 ssl = yes
 ssl_cert = <{root}/tls/cert.pem
@@ -227,7 +230,7 @@ userdb {{
 }}
 userdb {{
   driver = static
-  args = uid={self.owner[0]} gid={self.owner[1]} home={root}/mail/%u
+  args = uid={self.owner[0]} gid={self.owner[1]} home={root}/mail/%u{" allow_all_users=yes" if self.lmtp else ""}
 }}
 protocol imap {{
   mail_plugins = {plugins["imap"]}
@@ -271,7 +274,7 @@ service pop3-login {{
     port = 0
   }}
 }}
-service imap {{
+{self._lmtp()}service imap {{
   process_limit = 2000
 }}
 service stats {{
@@ -282,3 +285,8 @@ service stats {{
 }}
 {self.settings}
 """
+
+    def _lmtp(self) -> str:
+        if not self.lmtp:
+            return ""
+        return f"service lmtp {{\n  inet_listener lmtp {{\n    port = {self.lmtp_port}\n  }}\n}}\n"

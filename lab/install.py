@@ -1,6 +1,7 @@
 """Installs what the lab needs on Debian 12 or Ubuntu 24.04: `python -m lab.install [--bench]`.
 
-Dovecot, PostgreSQL, Samba and OpenLDAP are installed by apt-get, without starting a service or making an instance.
+Dovecot, Postfix, PostgreSQL, Samba and OpenLDAP are installed by apt-get, without starting a service or making an
+instance.
 Courier and Cyrus conflict with Dovecot's package, so they are only unpacked under CACHE (`.lab/` in the repository),
 with the libraries the system lacks.
 Invariant: instant and without root when all is present; no system server is started by it.
@@ -45,7 +46,11 @@ _PACKAGES = {
     "libsasl2-modules-gssapi-mit": "/usr/lib/*/sasl2/libgssapiv2.so",
     "ldap-utils": "/usr/bin/ldapsearch",
     "slapd": "/usr/sbin/slapd",
+    "postfix": "/usr/sbin/postfix",
+    "postfix-ldap": "/usr/lib/postfix/postfix-ldap.so",
+    "dovecot-lmtpd": "/usr/lib/dovecot/lmtp",
 }
+_ANSWERS = ("slapd slapd/no_configuration boolean true", "postfix postfix/main_mailer_type select No configuration")
 _BENCH_PACKAGES = {"isync": "/usr/bin/mbsync"}
 _UNPACKED = {
     "courier": ("courier-imap", "courier-base", "courier-authlib", "gamin"),
@@ -77,7 +82,8 @@ def install(*, bench: bool = False) -> None:
     _root(["apt-get", "update", "-qq"])
     if missing:
         print(f"lab.install: installing {' '.join(missing)}")
-        _root(["sh", "-c", "echo slapd slapd/no_configuration boolean true | debconf-set-selections"])
+        for answer in _ANSWERS:
+            _root(["sh", "-c", f"echo '{answer}' | debconf-set-selections"])
         with _no_services(), _no_postgres_cluster():
             _root(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing])
     for name, roots in unpack.items():

@@ -1,0 +1,246 @@
+"""Private instances of Postfix on loopback: the open side from our own renderer, and one that poses as Exchange.
+
+The one posing as Exchange has mailboxes, external addresses (targetAddress) and a send connector for whom it does not
+know (InternalRelay); it imitates none of Exchange's bugs. Needs root, as Postfix does.
+Invariant: nothing outside `root` is written but the pid that Postfix keeps there; no Postfix of the system is touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import json
+import os
+import pwd
+import signal
+import smtplib
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lab import process
+from lab.openldap import LOOKUP_PASSWORD, OpenLdap
+from lab.server import Server
+from mailferry.secret import Secret
+from mailferry.stack.openldap.render import ADDRESSES
+from mailferry.stack.postfix.render import File, files
+from mailferry.stack.postfix.settings import Directory, Endpoint, Settings
+
+DOMAIN, OPEN_DOMAIN, EXCHANGE_DOMAIN = "acme.example", "open.acme.example", "exchange.acme.example"
+MASTER = "/usr/lib/postfix/sbin/master"
+
+
+class Postfix(Server):
+    """One instance. `render` gives its configuration; it is called at each `configure`.
+
+    `port` takes mail from everybody, `exchange_port` mail from Exchange (of the open side alone).
+    """
+
+    grace = 5.0
+
+    def __init__(self, name: str, render: Callable[[Postfix], Iterable[File]], root: Path | None = None) -> None:
+        if os.geteuid() != 0:
+            raise process.LabError("Postfix needs root")
+        self.name = name
+        super().__init__(root)
+        self.render = render
+        self.port, self.exchange_port = process.free_port(), process.free_port()
+        self.config_dir, self.queue_dir, self.data_dir = (self.root / one for one in ("etc", "queue", "data"))
+
+    def _start(self) -> None:
+        account = pwd.getpwnam("postfix")
+        for folder in (self.config_dir, self.queue_dir, self.data_dir):
+            folder.mkdir(exist_ok=True)
+        os.chown(self.data_dir, account.pw_uid, account.pw_gid)
+        self.configure()
+        self.run("postfix", "check")
+        command = [process.binary(MASTER), "-c", str(self.config_dir), "-d"]
+        self._process = process.spawn(command, log=self.root / "master.out", cwd=self.root)
+        process.wait_ready(lambda: process.greets(self.port), self._process, self.root / "master.out")
+
+    def configure(self) -> None:
+        """Write the configuration anew; a running Postfix wants a `reload`."""
+        group = grp.getgrnam("postfix").gr_gid
+        for file in self.render(self):
+            path = self.config_dir / file.name
+            path.write_bytes(file.content)
+            path.chmod(file.mode)
+            os.chown(path, 0, group)
+
+    def reload(self) -> None:
+        """As `postfix reload`."""
+        os.kill(self.pid, signal.SIGHUP)
+
+    def run(self, program: str, *arguments: str, check: bool = True) -> str:
+        """One of Postfix's commands on this instance; its standard output."""
+        found = process.binary(program, f"/usr/sbin/{program}")
+        command = [found, "-c", str(self.config_dir), *arguments]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if check and done.returncode:
+            raise process.LabError(f"{' '.join(command)}: {done.stdout}{done.stderr}{self.log()[-2000:]}")
+        return done.stdout
+
+    def lookup(self, key: str, table: str) -> str:
+        """What one of the tables answers, such as `ldap-routes.cf`; empty: nothing."""
+        return self.run("postmap", "-q", key, f"ldap:{self.config_dir}/{table}", check=False).strip()
+
+    def queue(self) -> list[dict[str, Any]]:
+        """What waits, as `postqueue -j` says it, oldest first."""
+        found = [json.loads(line) for line in self.run("postqueue", "-j").splitlines()]
+        return sorted(found, key=lambda one: one["arrival_time"])
+
+    def send(
+        self, to: str | list[str], text: str = "", *, sender: str = "someone@outside.example", port: int | None = None
+    ) -> None:
+        """Hand in a message of this subject. SMTPRecipientsRefused and the like as smtplib has them."""
+        recipients = [to] if isinstance(to, str) else to
+        message = f"From: {sender}\r\nTo: {recipients[0]}\r\nSubject: {text}\r\n\r\n{text}\r\n"
+        with smtplib.SMTP("127.0.0.1", port or self.port, timeout=30) as client:
+            client.ehlo("test.example")
+            client.mail(sender)
+            for one in recipients:
+                code, said = client.rcpt(one)
+                if code >= 400:
+                    raise smtplib.SMTPRecipientsRefused({one: (code, said)})
+            code, said = client.data(message)
+            if code >= 400:
+                raise smtplib.SMTPDataError(code, said)
+
+    def drained(self, seconds: float = 20.0) -> None:
+        """Wait until nothing is in the queue. LabError with the queue otherwise."""
+        deadline = time.monotonic() + seconds
+        while waiting := self.queue():
+            if time.monotonic() > deadline:
+                raise process.LabError(f"still queued: {waiting}\n{self.log()[-3000:]}")
+            time.sleep(0.05)
+
+
+def open_side(
+    openldap: OpenLdap,
+    exchange: tuple[str, int],
+    stores: Mapping[str, tuple[str, int]],
+    *,
+    root: Path | None = None,
+    **changes: Any,
+) -> Postfix:
+    """Our Postfix, from the renderer. `stores`: mailHost → (host, LMTP port). `changes`: of its settings."""
+
+    def render(here: Postfix) -> Iterable[File]:
+        settings = Settings(
+            hostname="mx.acme.example",
+            domains=(DOMAIN,),
+            open_domain=OPEN_DOMAIN,
+            exchange_domain=EXCHANGE_DOMAIN,
+            exchange=Endpoint(*exchange),
+            stores={name: Endpoint(*place) for name, place in stores.items()},
+            directory=Directory(
+                urls=(openldap.url,),
+                suffix=openldap.suffix,
+                bind=openldap.settings.lookup_dn,
+                password=Secret(LOOKUP_PASSWORD),
+                addresses=ADDRESSES[openldap.settings.mail_schema],
+            ),
+            listen=f"127.0.0.1:{here.port}",
+            listen_exchange=f"127.0.0.1:{here.exchange_port}",
+            exchange_networks=("127.0.0.0/8",),
+            own_networks=("192.0.2.0/24",),  # nobody: tests come from outside
+            config_dir=here.config_dir,
+            queue_dir=here.queue_dir,
+            data_dir=here.data_dir,
+            log_file=here.log_file,
+            dns=False,
+        )
+        return files(replace(settings, **changes))
+
+    return Postfix("postfix", render, root)
+
+
+class ExchangeSide:
+    """A Postfix that poses as Exchange: `mailboxes` (addresses) go to `store`, those with an external address in
+    `targets` are sent there, all others of the shared domain go to the open side. `connector`: its listener."""
+
+    def __init__(self, store: tuple[str, int], root: Path | None = None) -> None:
+        self.store = store
+        self.connector: tuple[str, int] = ("127.0.0.1", 9)
+        self.mailboxes: set[str] = set()
+        self.targets: dict[str, str] = {}
+        self.postfix = Postfix("exchange", self._files, root)
+
+    def __enter__(self) -> ExchangeSide:
+        self.postfix.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.postfix.stop()
+
+    def log(self) -> str:
+        return self.postfix.log()
+
+    def update(self, *, mailboxes: Iterable[str] = (), targets: Mapping[str, str | None] | None = None) -> None:
+        """Add mailboxes; set external addresses, or take them away (None). In force when this returns."""
+        self.mailboxes |= set(mailboxes)
+        for address, target in (targets or {}).items():
+            if target is None:
+                self.targets.pop(address, None)
+            else:
+                self.targets[address] = target
+        self.postfix.configure()
+        with contextlib.suppress(process.LabError):  # not running yet
+            self.postfix.reload()
+            time.sleep(0.2)
+
+    def _files(self, here: Postfix) -> Iterable[File]:
+        host, port = self.store
+        relay, relay_port = self.connector
+        boxes = "".join(f"{one}\tlmtp:inet:{host}:{port}\n" for one in sorted(self.mailboxes))
+        names = {one.replace(DOMAIN, EXCHANGE_DOMAIN): one for one in self.mailboxes} | self.targets
+        etc = here.config_dir
+        main = f"""\
+compatibility_level = 3.6
+myhostname = exchange.acme.internal
+myorigin = {DOMAIN}
+queue_directory = {here.queue_dir}
+data_directory = {here.data_dir}
+maillog_file = {here.log_file}
+maillog_file_prefixes = {here.log_file.parent}
+mynetworks = 127.0.0.0/8
+mydestination =
+alias_maps =
+local_recipient_maps =
+relay_domains = {DOMAIN} {OPEN_DOMAIN} {EXCHANGE_DOMAIN}
+virtual_alias_domains =
+virtual_alias_maps = texthash:{etc}/targets
+transport_maps = texthash:{etc}/mailboxes,
+    inline:{{ {{ {DOMAIN} = smtp:[{relay}]:{relay_port} }}, {{ {OPEN_DOMAIN} = smtp:[{relay}]:{relay_port} }},
+    {{ {EXCHANGE_DOMAIN} = error:5.1.1 no such mailbox }} }}
+default_transport = error:5.4.4 the lab has no Internet
+enable_original_recipient = no
+smtp_dns_support_level = disabled
+smtp_host_lookup = native
+lmtp_dns_support_level = disabled
+lmtp_host_lookup = native
+minimal_backoff_time = 2s
+queue_run_delay = 2s
+"""
+        yield File("main.cf", main.encode())
+        yield File("mailboxes", boxes.encode())
+        yield File("targets", "".join(f"{one}\t{to}\n" for one, to in sorted(names.items())).encode())
+        master = next(file for file in files(_ANY) if file.name == "master.cf").content.decode()
+        service = "25 inet n - n - - smtpd\n"
+        head, _, tail = master.partition("pickup unix")
+        assert head and service in head
+        yield File("master.cf", f"127.0.0.1:{here.port} inet n - n - - smtpd\npickup unix{tail}".encode())
+
+
+_ANY = Settings(
+    hostname="mx.acme.example",
+    domains=(DOMAIN,),
+    open_domain=OPEN_DOMAIN,
+    exchange_domain=EXCHANGE_DOMAIN,
+    exchange=Endpoint("127.0.0.1", 25),
+    stores={},
+    directory=Directory(("ldap://127.0.0.1",), "dc=acme,dc=example", "cn=lookup", Secret("none")),
+)

@@ -1,0 +1,1 @@
+"""Postfix by us: what it reads in the directory, and its configuration. Renders; delivers nothing and reads no mail."""

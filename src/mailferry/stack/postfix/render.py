@@ -1,0 +1,233 @@
+"""Settings → main.cf, master.cf and the tables of one Postfix. Pure: no file is written, no program run.
+
+The same settings give the same bytes. Only the ldap: tables hold a secret, the password of cn=lookup. Source of every
+parameter: postconf(5), master(5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from mailferry.stack.postfix import tables
+from mailferry.stack.postfix.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file below the configuration directory; `mode`: 0640 (for the group postfix) where a secret is in it."""
+
+    name: str
+    content: bytes
+    mode: int = 0o644
+
+
+def files(settings: Settings) -> Iterator[File]:
+    """Everything below the configuration directory."""
+    yield File("main.cf", main(settings).encode())
+    yield File("master.cf", master(settings).encode())
+    yield File("transports.regexp", tables.transports(settings).encode())
+    for table in tables.TABLES:
+        yield File(table.file, tables.text(table, settings).encode(), 0o640)
+
+
+def main(settings: Settings) -> str:
+    """main.cf."""
+    here = settings.config_dir
+    back = _list(f"check_recipient_access ldap:{here}/{table.file}" for table in tables.BACK)
+    to_exchange = f"exchange:[{settings.exchange.host}]:{settings.exchange.port}"
+    return f"""\
+# Rendered by `mailferry stack render postfix`; changes are lost at the next rendering.
+# Each table can be asked alone: postmap -q alice@{settings.domains[0]} ldap:{here}/{tables.ROUTES.file}
+compatibility_level = 3.6
+myhostname = {settings.hostname}
+myorigin = {settings.domains[0]}
+queue_directory = {settings.queue_dir}
+data_directory = {settings.data_dir}
+{_log(settings)}\
+mynetworks = {" ".join(settings.own_networks)}
+inet_interfaces = all
+biff = no
+message_size_limit = {settings.message_size}
+mailbox_size_limit = 0
+recipient_delimiter =
+
+# --- Whose mail this is
+# No mailbox is on this host: every recipient is passed on, to a store, to Exchange, or waits.
+mydestination =
+alias_maps =
+local_recipient_maps =
+local_transport = error:5.1.1 nobody has a mailbox on this host
+virtual_alias_domains =
+# The domains that both sides share, and the private routing domain of each side.
+relay_domains = {" ".join(settings.domains)} {settings.open_domain} {settings.exchange_domain}
+# Whom there is says the directory alone; while it is away the answer is 451, and senders come again.
+relay_recipient_maps = {
+        _list(
+            (
+                f"ldap:{here}/{tables.RECIPIENTS.file}",
+                f"ldap:{here}/{tables.OPEN.file}",
+                f"inline:{{ @{settings.exchange_domain}=any }}",
+            )
+        )
+    }
+unknown_relay_recipient_reject_code = 550
+unverified_recipient_reject_code = 450
+
+# --- Groups, forwarding, contacts, aliases: the first table that answers counts, and its answers are looked up again
+virtual_alias_maps = {_list(f"ldap:{here}/{table.file}" for table in tables.ALIASES)}
+# More than the largest group, or it is never delivered.
+virtual_alias_expansion_limit = {settings.expansion}
+virtual_alias_recursion_limit = 50
+# Who is in two groups of one message gets it once.
+enable_original_recipient = no
+
+# --- Where it goes, person by person: one search, read by transports.regexp
+transport_maps = {
+        _list(
+            (
+                f"inline:{{ {{ {settings.exchange_domain} = {to_exchange} }} }}",
+                f"pipemap:{{ ldap:{here}/{tables.ROUTES.file}, regexp:{here}/transports.regexp }}",
+            )
+        )
+    }
+# A recipient without a route that makes sense waits; so does one that is asked for by way of the open domain, until
+# its primary address is known.
+relay_transport = {tables.UNROUTED}:none
+
+# --- Parking: mail is accepted, and each message waits for this recipient alone
+defer_transports = {tables.PARKED} {tables.UNROUTED}
+# Longer than anybody is parked. No warnings to senders meanwhile: watch the queue instead.
+maximal_queue_lifetime = {settings.queue_days}d
+bounce_queue_lifetime = 5d
+delay_warning_time = 0h
+# One recipient's mail goes into a store message by message, in the order of its arrival; recipients beside each other.
+store_destination_recipient_limit = 1
+store_destination_concurrency_limit = 1
+# Queue ids that are never used twice: a release names messages by them.
+enable_long_queue_ids = yes
+
+# --- Who may hand in mail
+smtpd_helo_required = yes
+disable_vrfy_command = yes
+smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
+# The routing domains are nobody's address: they are for Exchange and for us.
+smtpd_recipient_restrictions = {
+        _list(
+            (
+                "permit_mynetworks",
+                "reject_unauth_destination",
+                f"check_recipient_access inline:{{ {{ {settings.open_domain} = 550 5.1.1 no such address }}, "
+                f"{{ {settings.exchange_domain} = 550 5.1.1 no such address }} }}",
+                "reject_unlisted_recipient",
+                f"check_recipient_access ldap:{here}/{tables.INSIDE_ONLY.file}",
+                f"check_recipient_access ldap:{here}/{tables.CHOSEN_ONLY.file}",
+            )
+        )
+    }
+
+# Recipients that take mail from certain senders outside alone.
+smtpd_restriction_classes = chosen_senders
+chosen_senders = check_sender_access ldap:{here}/{tables.CHOSEN.file}, reject
+
+# --- Mail from Exchange (its own listener in master.cf): nothing goes back
+exchange_networks = {" ".join(settings.exchange_networks)}
+exchange_relay_restrictions = reject_unauth_destination
+# 451 while the route is fresh: Exchange's controllers have not all heard of it. 550 afterwards: a loop.
+exchange_recipient_restrictions = {
+        _list(
+            (
+                "reject_unauth_destination",
+                f"check_recipient_access inline:{{ {{ {settings.exchange_domain} = "
+                "550 5.4.6 this is Exchange's own domain } }",
+            )
+        )
+    },
+    reject_unlisted_recipient,{back}
+{_names(settings)}{_tls(settings)}"""
+
+
+def master(settings: Settings) -> str:
+    """master.cf."""
+    return f"""\
+# Rendered by `mailferry stack render postfix`; changes are lost at the next rendering.
+# service  type  private unpriv chroot wakeup maxproc command
+# From outside. smtpd only asks whether a recipient exists; cleanup expands groups.
+{settings.listen} inet n - n - - smtpd
+    -o virtual_alias_maps=
+# From Exchange.
+{settings.listen_exchange} inet n - n - - smtpd
+    -o syslog_name=postfix/from-exchange
+    -o virtual_alias_maps=
+    -o mynetworks=$exchange_networks
+    -o smtpd_client_restrictions=permit_mynetworks,reject
+    -o smtpd_relay_restrictions=$exchange_relay_restrictions
+    -o smtpd_recipient_restrictions=$exchange_recipient_restrictions
+# To Exchange, and to the stores; a transport of its own each, so that one that is slow holds up no other.
+exchange unix - - n - - smtp
+store unix - - n - - lmtp
+# These never run: main.cf names them in defer_transports.
+{tables.PARKED} unix - - n - - lmtp
+{tables.UNROUTED} unix - - n - - lmtp
+
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+proxywrite unix - - n - 1 proxymap
+smtp unix - - n - - smtp
+relay unix - - n - - smtp
+lmtp unix - - n - - lmtp
+showq unix n - n - - showq
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+
+def _list(values: Iterable[str]) -> str:
+    """The values of one parameter, a line each."""
+    return ",".join(f"\n    {one}" for one in values)
+
+
+def _log(settings: Settings) -> str:
+    if settings.log_file is None:
+        return ""
+    return f"maillog_file = {settings.log_file}\nmaillog_file_prefixes = {settings.log_file.parent}\n"
+
+
+def _names(settings: Settings) -> str:
+    if settings.dns:
+        return ""
+    return """
+# --- Names from /etc/hosts alone
+smtp_dns_support_level = disabled
+smtp_host_lookup = native
+lmtp_dns_support_level = disabled
+lmtp_host_lookup = native
+"""
+
+
+def _tls(settings: Settings) -> str:
+    if settings.certificate is None:
+        return (
+            "\n# --- TLS: offered to nobody, as there is no certificate; asked for where others offer it\n" + _OUTGOING
+        )
+    return f"""
+# --- TLS
+smtpd_tls_chain_files = {settings.certificate}
+smtpd_tls_security_level = may
+{_OUTGOING}"""
+
+
+_OUTGOING = "smtp_tls_security_level = may\n"

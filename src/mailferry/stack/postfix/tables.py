@@ -1,0 +1,221 @@
+"""What Postfix asks the directory: the ldap: tables (ldap_table(5)) and what it makes of the answers (regexp_table(5)).
+
+Text only. Invariants: each table answers one question, and can be asked alone (`postmap -q ADDRESS ldap:FILE`); a
+directory that is away is a temporary error in every one of them, never "no"; a recipient without a route that makes
+sense is `unrouted`, where mail waits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mailferry.stack.postfix.settings import Route, Settings
+
+UNROUTED, PARKED = "unrouted", "parked"
+"""Services of master.cf that never run, since main.cf names them in defer_transports: mail for them is accepted and
+waits. Postfix's own `retry:` would refuse it instead, also that for people who do not exist."""
+
+_ROUTED = "(mailferryRoute=*)"
+_GROUP = "(objectClass=mailferryGroup)"
+_FORWARDED = "(|(mailferryRoute=local)(mailferryRoute=parked))(mailferryForwardTo=*)"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One ldap: table. `about`: what it answers. `filter`: beside the address. `more`: further lines."""
+
+    name: str
+    about: str
+    filter: str
+    result: str
+    answer: str = "%s"
+    more: tuple[str, ...] = ()
+    in_open_domain: bool = False
+    about_sender: bool = False
+
+    @property
+    def file(self) -> str:
+        return f"ldap-{self.name}.cf"
+
+
+RECIPIENTS = Table("recipients", "Whether an address belongs to anybody.", "", "mailferrySourceId")
+ROUTES = Table(
+    "routes",
+    "Where mail for an address goes: route, store and kind, in one answer of any order.\n"
+    "transports.regexp turns it into a transport.",
+    "",
+    "mailferryRoute, mailHost, mailferryKind",
+)
+GROUPS = Table(
+    "groups",
+    "The primary addresses of all members of a group, groups in groups included.",
+    _GROUP,
+    "mailferryExternalMember",
+    more=(
+        "# Members are DNs; each is looked at in turn.",
+        "special_result_attribute = member",
+        "leaf_result_attribute = mail",
+        "# Groups in each other: deeper than this is a circle, and a temporary error.",
+        "recursion_limit = 50",
+    ),
+)
+FORWARD_KEEP = Table(
+    "forward-keep",
+    "Forwarding that keeps a copy, of people who are not on Exchange (Exchange forwards by itself).",
+    f"{_FORWARDED}(mailferryKeepCopy=TRUE)",
+    "mailferryForwardTo, mail",
+)
+FORWARD = Table(
+    "forward",
+    "Forwarding without a copy, likewise.",
+    f"{_FORWARDED}(!(mailferryKeepCopy=TRUE))",
+    "mailferryForwardTo",
+)
+OUTSIDE = Table(
+    "outside",
+    "The address outside of contacts and mail users. Whoever has a route has a mailbox, and is none of these.",
+    f"(mailferryExternalAddress=*)(!{_ROUTED})(!{_GROUP})",
+    "mailferryExternalAddress",
+)
+PRIMARY = Table(
+    "primary",
+    "The primary address for any other, such as those that old Exchange messages are answered to (IMCEAEX).",
+    _ROUTED,
+    "mail",
+)
+OPEN = Table(
+    "open",
+    "The primary address for UID@ the open side's routing domain, which Exchange sends moved people's mail to.",
+    _ROUTED,
+    "mail",
+    in_open_domain=True,
+)
+FRESH = Table(
+    "back-fresh",
+    "From Exchange, for somebody whose route leads to Exchange since a short while: ask again later.",
+    "(mailferryRoute=exchange)(mailferryRouteFreshUntil=*)",
+    "mailferryRoute",
+    "451 4.4.6 the route of this mailbox has just changed, try again later",
+)
+STABLE = Table(
+    "back",
+    "From Exchange, for somebody who has long been there: it would come back for ever.",
+    "(mailferryRoute=exchange)(!(mailferryRouteFreshUntil=*))",
+    "mailferryRoute",
+    "550 5.4.6 this mailbox is on Exchange, which should have delivered it",
+)
+OPEN_FRESH = Table("open-back-fresh", FRESH.about, FRESH.filter, FRESH.result, FRESH.answer, in_open_domain=True)
+OPEN_STABLE = Table("open-back", STABLE.about, STABLE.filter, STABLE.result, STABLE.answer, in_open_domain=True)
+CHOSEN_ONLY = Table(
+    "chosen-only",
+    "From outside, for those who also take mail from certain addresses outside: the sender is looked at.",
+    "(mailferryAcceptFromAddress=*)(!(mailferryInternalOnly=TRUE))",
+    "mailferrySourceId",
+    "chosen_senders",
+)
+CHOSEN = Table(
+    "chosen",
+    "Whether a sender outside is named by any recipient. (Postfix cannot ask about the pair.)",
+    "",
+    "mailferrySourceId",
+    "DUNNO",
+    about_sender=True,
+)
+INSIDE_ONLY = Table(
+    "inside-only",
+    "From outside, for those who take mail from inside alone, or from certain people inside.",
+    "(|(mailferryInternalOnly=TRUE)(&(mailferryAcceptFrom=*)(!(mailferryAcceptFromAddress=*))))",
+    "mailferrySourceId",
+    "550 5.7.1 only people of the organisation may send to this address",
+)
+
+TABLES = (
+    *(RECIPIENTS, ROUTES, GROUPS, FORWARD_KEEP, FORWARD, OUTSIDE, PRIMARY, OPEN),
+    *(FRESH, STABLE, OPEN_FRESH, OPEN_STABLE, INSIDE_ONLY, CHOSEN_ONLY, CHOSEN),
+)
+ALIASES = (GROUPS, FORWARD_KEEP, FORWARD, OUTSIDE, PRIMARY, OPEN)
+"""virtual_alias_maps: the first that answers counts, and its answers are looked up again."""
+BACK = (FRESH, OPEN_FRESH, STABLE, OPEN_STABLE)
+"""What is looked at before mail from Exchange is taken."""
+
+
+def text(table: Table, settings: Settings) -> str:
+    """The file of a table. It holds the password of cn=lookup."""
+    directory = settings.directory
+    if table.in_open_domain:
+        key, asked = "(uid=%u)", f"domain = {settings.open_domain}"
+    else:
+        key, asked = f"({directory.addresses}=%s)", f"domain = {', '.join(settings.domains)}"
+    if table.about_sender:
+        key, asked = "(mailferryAcceptFromAddress=%s)", "# Any domain."
+    lines = [
+        *(f"# {line}" for line in table.about.splitlines()),
+        f"server_host = {' '.join(directory.urls)}",
+        "version = 3",
+        *_tls(settings),
+        "bind = yes",
+        f"bind_dn = {directory.bind}",
+        f"bind_pw = {directory.password.reveal()}",
+        "timeout = 10",
+        f"search_base = {directory.suffix}",
+        "# Other domains are never asked about, so their mail flows while the directory is away.",
+        asked,
+        f"query_filter = {_and(key, table.filter)}",
+        f"result_attribute = {table.result}",
+        *([] if table.answer == "%s" else [f"result_format = {table.answer}"]),
+        *table.more,
+        *([f"expansion_limit = {settings.expansion}"] if table is GROUPS else []),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def transports(settings: Settings) -> str:
+    """transports.regexp: from what ldap-routes.cf answers to transport:nexthop; what nothing matches waits."""
+    relay = f"exchange:[{settings.exchange.host}]:{settings.exchange.port}"
+    lines = [
+        "# What ldap-routes.cf answers (such as `local,store1.acme.example,mailbox`) -> transport:nexthop.",
+        "# The first line that matches counts. What none matches waits (relay_transport in main.cf).",
+        f"{_has(Route.PARKED.value)}\t{PARKED}:parked",
+        f"{_has(Route.EXCHANGE.value)}\t{relay}",
+        "",
+        "# On the open side mailHost says which store.",
+        f"if {_has(Route.LOCAL.value)}",
+        *(
+            f"{_has(name)}\tstore:inet:{_bracketed(store.host)}:{store.port}"
+            for name, store in sorted(settings.stores.items())
+        ),
+        f"/./\t{UNROUTED}:mailHost names no store",
+        "endif",
+        "",
+        "# Public folders stay on Exchange. A group comes here only when it has no members; its mail goes to nobody, as",
+        "# in Exchange.",
+        f"{_has('public-folder')}\t{relay}",
+        f"{_has('group')}\tdiscard:this group has no members",
+        f"{_has('dynamic-group')}\tdiscard:this group has no members",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _and(*filters: str) -> str:
+    present = [one for one in filters if one]
+    return present[0] if len(present) == 1 else f"(&{''.join(present)})"
+
+
+def _has(word: str) -> str:
+    return f"/(^|,){re.escape(word).replace('/', '[/]')}(,|$)/"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _tls(settings: Settings) -> Iterator[str]:
+    directory = settings.directory
+    if directory.ca_file is None:
+        return
+    if any(url.startswith("ldap://") for url in directory.urls):
+        yield "start_tls = yes"
+    yield f"tls_ca_cert_file = {directory.ca_file}"
+    yield "tls_require_cert = yes"
