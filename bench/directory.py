@@ -39,8 +39,9 @@ CHANGES = 40
 """Changes made one after the other while `--follow` runs."""
 
 TIMES_SLAPADD, CPU_SECONDS, CHANGE_SECONDS, MEGABYTES, SEARCH_SECONDS = 3.0, 5.0, 2.0, 500.0, 0.02
-"""The goals: a full run in so many times slapadd's time, and ldapsearch's once; a run with nothing to do; p95 of a
-change; memory of any process; p95 of an address book search of 20 rows."""
+"""The goals: a full run in so many times slapadd's time, and ldapsearch's once; a run that finds nothing to do, be it
+the first after a full one, which compares everything, or a later one, which sees that nothing happened; p95 of a change;
+memory of any process, slapadd's among them; p95 of an address book search of 20 rows."""
 
 _OURS, _SEARCH, _SLAPADD = "mailferry directory sync", "ldapsearch", "slapadd -q"
 _FLOOR = f"{TIMES_SLAPADD:g} x {_SLAPADD}, and {_SEARCH}"
@@ -57,6 +58,7 @@ class _Running:
     env: Mapping[str, str]
     say: Callable[[str], None]
     full: list[Usage] = field(default_factory=list)
+    compared: list[Usage] = field(default_factory=list)
     nothing: list[Usage] = field(default_factory=list)
     read: list[Usage] = field(default_factory=list)
     search: list[Usage] = field(default_factory=list)
@@ -96,6 +98,7 @@ def _round(running: _Running, number: int, *, last: bool) -> None:
         running.read.append(read[1])
         running.full.append(_run(running, place, "full", _OURS, sync))
         _check(running, target)
+        running.compared.append(_run(running, place, "everything compared", _OURS, sync))
         for _ in range(2):
             running.nothing.append(_run(running, place, "nothing to do", _OURS, sync))
         running.slapadd.append(_slapadd(running, place, target))
@@ -272,14 +275,15 @@ def _rows(running: _Running, case: str, when: str) -> list[Row]:
         Usage(TIMES_SLAPADD * one.wall + other.wall, one.cpu + other.cpu, max(one.peak_mb, other.peak_mb))
         for one, other in zip(running.slapadd, running.search, strict=True)
     ]
-    every = [*running.full, *running.nothing, Usage(0, 0, running.follower_mb)]
+    every = [*running.full, *running.compared, *running.nothing, Usage(0, 0, running.follower_mb)]
     peak = max(one.peak_mb for one in every)
     p95, search_p95 = (sorted(some)[int(len(some) * 0.95)] for some in (running.changes, running.searches))
-    idle = median(one.cpu for one in running.nothing)
+    whole, idle = (median(one.cpu for one in some) for some in (running.compared, running.nothing))
     return [
         comparison(case, "full", _OURS, running.full, _FLOOR, floor, when, times=1.0),
         comparison(case, "full", _OURS, running.full, _SLAPADD, running.slapadd, when),
         comparison(case, "reading", _OURS, running.read, _SEARCH, running.search, when),
+        within(case, "everything compared", _OURS, running.compared, CPU_LIMIT, whole, CPU_SECONDS, when),
         within(case, "nothing to do", _OURS, running.nothing, CPU_LIMIT, idle, CPU_SECONDS, when),
         within(
             case,
