@@ -3,6 +3,9 @@ SHELL := /bin/bash
 export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := true
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# The lab's domain controller needs root for its ports; what is left behind is given back.
+AS_ROOT := $(if $(SUDO),$(SUDO) --preserve-env)
+GIVE_BACK := $(if $(SUDO),; done=$$?; $(SUDO) chown -R "$$(id -u):$$(id -g)" .; exit $$done)
 UV := .tools/bin/uv
 RUN := .venv/bin
 
@@ -29,17 +32,17 @@ help: ## Show what can be made
 	touch $@
 
 .lab/.ready: .venv/.ready lab/install.py
-	$(RUN)/python -m lab.install
+	$(AS_ROOT) $(RUN)/python -m lab.install $(GIVE_BACK)
 	touch $@
 
 demo: .lab/.ready ## Move a few mailboxes between real servers on this machine, and show the report
-	@$(RUN)/python -m lab.demo
+	@$(AS_ROOT) $(RUN)/python -m lab.demo $(GIVE_BACK)
 
 test: .lab/.ready ## Run every test that CI runs (real servers, under 20 minutes)
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 	$(RUN)/mypy
-	$(RUN)/pytest -n 2 --dist loadgroup
+	$(AS_ROOT) $(RUN)/pytest -n 2 --dist loadgroup $(GIVE_BACK)
 
 check: .venv/.ready ## Format, lint, types, unit tests (under a minute)
 	$(RUN)/ruff format .
@@ -48,11 +51,11 @@ check: .venv/.ready ## Format, lint, types, unit tests (under a minute)
 	$(RUN)/pytest -q tests/unit tests/protocol
 
 soak: .lab/.ready ## Kill copies at hundreds of random moments (long)
-	$(RUN)/python -m tests.soak
+	$(AS_ROOT) $(RUN)/python -m tests.soak $(GIVE_BACK)
 
 bench: .lab/.ready ## Measure against mbsync, doveadm and the raw floor (about half an hour)
-	$(RUN)/python -m lab.install --bench
-	$(RUN)/python -m bench
+	$(AS_ROOT) $(RUN)/python -m lab.install --bench $(GIVE_BACK)
+	$(AS_ROOT) $(RUN)/python -m bench $(GIVE_BACK)
 
 fuzz: .venv/.ready ## Feed the IMAP parser anything (atheris)
 	VIRTUAL_ENV=.venv $(UV) pip install --quiet 'atheris>=2.3'
@@ -61,7 +64,7 @@ fuzz: .venv/.ready ## Feed the IMAP parser anything (atheris)
 docs: .lab/.ready ## Generate docs/fidelity.md and the reference pages from real runs
 	$(RUN)/python -m lab.cli_page
 	$(RUN)/python -m lab.settings_page
-	$(RUN)/python -m lab.fidelity
+	$(AS_ROOT) $(RUN)/python -m lab.fidelity $(GIVE_BACK)
 
 lock: .tools/bin/uv ## Choose the newest versions of all dependencies
 	$(UV) pip compile --quiet --universal --no-header --no-emit-index-url --generate-hashes --group dev --all-extras pyproject.toml -o requirements.lock
