@@ -139,6 +139,16 @@ def test_an_account_name_in_other_hands_stops() -> None:
     assert list(register.by_id) == ["ad:1"]
 
 
+def test_another_person_with_a_former_account_name_gets_the_uid_of_the_exceptions(tmp_path: Path) -> None:
+    register = Register()
+    mapped(person(1), register=register)
+    file = tmp_path / "exceptions.csv"
+    file.write_text("who;uid;dn;exclude;replaces\nad:2;a.smith;;;\n")  # as spreadsheets write it in much of Europe
+    done = mapped(person(2), register=register, exceptions=read_exceptions(file))
+    assert uids(done) == {"ad:2": "a.smith"}
+    assert uids(mapped(person(2), register=register)) == {"ad:2": "a.smith"}
+
+
 def test_a_name_goes_over_from_somebody_alive() -> None:
     register = Register()
     mapped(person(1), register=register)

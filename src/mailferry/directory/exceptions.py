@@ -56,9 +56,12 @@ def read_exceptions(path: Path | None) -> Exceptions:
         return NO_EXCEPTIONS
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"it cannot be read: {error}", about=str(path)) from error
-    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", about=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise UserError("not UTF-8", about=str(path), advice="save it as CSV UTF-8") from error
+    delimiter = ";" if ";" in text.partition("\n")[0] else ","
+    reader = csv.DictReader(text.splitlines(keepends=True), strict=True, delimiter=delimiter)
     found: dict[str, Override] = {}
     lines: dict[str, int] = {}
     try:

@@ -179,7 +179,7 @@ def _excluded(recipient: Recipient, rules: Rules, override: Override | None) -> 
 
 def _identities(coming: list[tuple[Recipient, Override | None]], register: Register, alive: Set[str]) -> list[str]:
     """The former ids that exceptions give up. SafetyStop for account names or mailboxes that changed hands; a name
-    may go over from one that is `alive`, whose own id still says who it is."""
+    may go over from one that is `alive`, whose own id still says who it is, and to one whom an exception gives a uid."""
     replaced, stops = [], []
     for recipient, override in coming:
         agreed = override.replaces.casefold() if override else ""
@@ -193,7 +193,7 @@ def _identities(coming: list[tuple[Recipient, Override | None]], register: Regis
             continue
         if agreed == other.casefold():
             replaced.append(other)
-        elif other not in alive:
+        elif other not in alive and not (override and override.uid):
             stops.append(f"{recipient.where} has the account name {recipient.account}, which was that of {other}")
     if stops:
         more = f" (and {len(stops) - _SHOWN} more)" if len(stops) > _SHOWN else ""
