@@ -179,7 +179,7 @@ def _excluded(recipient: Recipient, rules: Rules, override: Override | None) -> 
 
 def _identities(coming: list[tuple[Recipient, Override | None]], register: Register, alive: Set[str]) -> list[str]:
     """The former ids that exceptions give up. SafetyStop for account names or mailboxes that changed hands; a name
-    may go over from one that is `alive`, whose own id still says who it is, and to one whom an exception gives a uid."""
+    may go over from one that is `alive`, whose own id still says who it is, and to one with a uid by exception."""
     replaced, stops = [], []
     for recipient, override in coming:
         agreed = override.replaces.casefold() if override else ""
