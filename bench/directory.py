@@ -40,8 +40,8 @@ CHANGES = 40
 
 TIMES_SLAPADD, CPU_SECONDS, CHANGE_SECONDS, MEGABYTES, SEARCH_SECONDS = 3.0, 5.0, 2.0, 500.0, 0.02
 """The goals: a full run in so many times slapadd's time, and ldapsearch's once; a run that finds nothing to do, be it
-the first after a full one, which compares everything, or a later one, which sees that nothing happened; p95 of a change;
-memory of any process, slapadd's among them; p95 of an address book search of 20 rows."""
+the first after a full one, which compares everything, or a later one, which sees that nothing happened; p95 of one
+change; memory of any process, slapadd's among them; p95 of an address book search of 20 rows."""
 
 _OURS, _SEARCH, _SLAPADD = "mailferry directory sync", "ldapsearch", "slapadd -q"
 _FLOOR = f"{TIMES_SLAPADD:g} x {_SLAPADD}, and {_SEARCH}"
