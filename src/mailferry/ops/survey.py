@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from mailferry.directory.sharing import MOVERS
 from mailferry.directory.survey import Survey
 from mailferry.directory.survey import survey as count
 from mailferry.directory.sync import Progress
-from mailferry.errors import AuthError, MailferryError
+from mailferry.errors import AuthError, MailferryError, UserError
 from mailferry.model.account import ImapAccount
 from mailferry.model.recipient import Finding, Recipient
 from mailferry.ops.directory import reader_of, source_key
@@ -32,7 +31,7 @@ REFUSED_AT_ONCE = 20
 nobody."""
 
 Address = Callable[[Recipient], ImapAccount | None]
-"""A recipient → how to open its mailbox; None: it has no name to open it by."""
+"""A recipient → how to open its mailbox; None: it has no name to open it by. UserError: its name makes no address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +60,16 @@ def survey(
     read: dict[str, tuple[str, str, str]] = {}
     with reader_of(settings.source) as reader:
         cleaned = clean(_noted(reader.read(), read, progress), policy, decisions)
-    sizes: Mapping[str, Size] = {}
+    sizes: dict[str, Size] = {}
     if address is not None:
-        wanted = {one.id: address(one) for one in cleaned.recipients if one.kind in MOVERS}
-        sizes = asyncio.run(measured(wanted, connections, progress))
+        wanted: dict[str, ImapAccount | None] = {}
+        for one in cleaned.recipients:
+            if one.kind in MOVERS:
+                try:
+                    wanted[one.id] = address(one)
+                except UserError as error:
+                    sizes[one.id] = Size(failure=f"{error.about}: {error.message}")
+        sizes |= asyncio.run(measured(wanted, connections, progress))
     progress("counting", 0, 0)
     found = count(read, cleaned, policy.accepted_domains, sizes, policy.now, wave_size)
     return Surveyed(found, source_key(settings.source), time.monotonic() - began)
@@ -87,10 +92,11 @@ async def measured(wanted: Mapping[str, ImapAccount | None], connections: int, p
 
     sizes: dict[str, Size] = {}
     refused: list[AuthError] = []
-    worked = Counter[bool]()
+    worked = False
     waiting = iter(wanted.items())
 
     async def work() -> None:
+        nonlocal worked
         for who, account in waiting:
             if account is None:
                 sizes[who] = Size(failure="it has no name to open it by")
@@ -98,17 +104,19 @@ async def measured(wanted: Mapping[str, ImapAccount | None], connections: int, p
             try:
                 found = await measure(account)
                 sizes[who] = Size(found.bytes, found.messages, found.folders)
-                worked[True] += 1
+                worked = True
             except MailferryError as error:
                 sizes[who] = Size(failure=error.message)
                 if isinstance(error, AuthError):
                     refused.append(error)
-                if len(refused) >= REFUSED_AT_ONCE and not worked[True]:
-                    raise refused[0] from error
             progress("measuring", len(sizes), len(wanted))
+            if len(refused) >= REFUSED_AT_ONCE and not worked:
+                return
 
     if wanted:
         await together(*(work() for _ in range(min(connections, len(wanted)))))
+    if len(refused) >= REFUSED_AT_ONCE and not worked:
+        raise refused[0]
     return sizes
 
 
