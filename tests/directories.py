@@ -141,6 +141,22 @@ class Pair:
             check=False,
         )
 
+    @contextmanager
+    def started(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        """The program itself, at work; killed at the end if it still is."""
+        with (self.folder / "output").open("ab") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-c", "from mailferry.cli.main import main; main()", "directory", *arguments],
+                env={**os.environ, "MAILFERRY_CONFIG": str(self.config)},
+                stdout=out,
+                stderr=out,
+            )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
     def entries(self, where: str = "(mailferrySourceId=*)", server: OpenLdap | None = None) -> dict[str, Values]:
         """What stands in the target, by DN, as the administrator sees it."""
         link = (server or self.target).connect()

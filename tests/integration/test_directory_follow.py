@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -140,6 +142,19 @@ def test_a_cookie_that_the_source_refuses(pair: Pair, names: list[str]) -> None:
             follower.full()
             follower.close()
     assert pair.entry(f"uid={names[0]},ou=people")["title"] == {b"Unseen"}
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_control_c_at_any_moment_ends_it_at_once(pair: Pair, names: list[str], moment: int) -> None:
+    pair.ad.add_user(names[0], parent=pair.ou)
+    with pair.started("sync", "--follow") as process:
+        until(lambda: len(pair.entries()) == 1)
+        time.sleep(0.13 * moment)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+    with pair.place() as place:
+        assert place.ledger.runs()[-1].ended is not None
+    pair.sync()
 
 
 def test_a_killed_follower_loses_nothing(pair: Pair, names: list[str]) -> None:

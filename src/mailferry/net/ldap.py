@@ -99,6 +99,16 @@ class Message(NamedTuple):
     controls: tuple[Control, ...] = ()
 
 
+class _Unlocked:
+    """In place of a lock, for what only one thread uses."""
+
+    def acquire(self) -> None:
+        """Nothing to wait for."""
+
+    def release(self) -> None:
+        """Nothing to give back."""
+
+
 class Connection:
     """One connection, logged in. A context manager. After `Temporary` it is dead: open another."""
 
@@ -124,6 +134,8 @@ class Connection:
         )
         name = "ldap://localhost" if scheme == "ldapi" else f"ldap://{f'[{host}]' if ':' in host else host}:{port}"
         self._handle: Any = ldap.initialize(name, fileno=link.detach())
+        # python-ldap's own lock is for several threads, and stays locked for ever when ^C meets it at the wrong moment
+        self._handle._ldap_object_lock = _Unlocked()
         options = [
             (ldap.OPT_REFERRALS, 0),
             (ldap.OPT_TIMEOUT, min(server.timeout, 10.0)),  # only for what has no limit of its own: SASL
