@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import ldap
 import pytest
 
 from lab.openldap import OpenLdap
 from lab.samba import Samba
 from mailferry.directory.follow import Follower
-from mailferry.errors import SafetyStop
+from mailferry.directory.readers import Changes
+from mailferry.directory.readers.ad import ActiveDirectory
+from mailferry.errors import SafetyStop, Temporary
 from mailferry.ledger import directory as records
 from mailferry.ledger.rows import ChangeState
 from mailferry.net.ldap import Connection
@@ -93,6 +96,33 @@ def test_a_target_that_goes_away_and_comes_back(pair: Pair, names: list[str]) ->
         until(lambda: pair.entry(f"uid={names[0]},ou=people").get("title") == {b"Meanwhile"})
         pair.ad.modify(dn, replace={"title": "After"})
         until(lambda: pair.entry(f"uid={names[0]},ou=people").get("title") == {b"After"})
+
+
+def test_a_source_that_goes_away_and_comes_back(pair: Pair, names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    dn = pair.ad.add_user(names[0], parent=pair.ou)
+    true, refusals = ActiveDirectory.changes, iter(range(3))
+
+    def away(self: ActiveDirectory, cookie: bytes) -> Changes:
+        if next(refusals, None) is not None:
+            raise Temporary("the source is away", retry_after=0.1)
+        return true(self, cookie)
+
+    monkeypatch.setattr(ActiveDirectory, "changes", away)
+    with pair.following():
+        pair.ad.modify(dn, replace={"title": "After"})
+        until(lambda: pair.entry(f"uid={names[0]},ou=people").get("title") == {b"After"})
+    assert next(refusals, None) is None
+
+
+def test_everything_is_compared_once_a_day(pair: Pair, names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.ad.add_user(names[0], parent=pair.ou, title="Engineer")
+    monkeypatch.setattr(Follower, "_next_reconciliation", lambda self: time.time() + 1)
+    own = f"uid={names[0]},ou=people,{pair.target.suffix}"
+    with pair.following():
+        link = pair.target.connect()
+        link.modify_s(own, [(ldap.MOD_REPLACE, "title", [b"By hand"])])
+        link.unbind_s()
+        until(lambda: pair.entries()[own]["title"] == {b"Engineer"})
 
 
 def test_many_small_steps_stop_at_the_brake(pair: Pair, names: list[str]) -> None:
