@@ -61,6 +61,8 @@ def _people(root: Path, ad: Samba, provider: OpenLdap, replica: OpenLdap) -> lis
     REPORT.mkdir()
     config = ["--config", str(root / "mailferry.toml")]
     (root / "mailferry.toml").write_text(_settings(root, ad, provider))
+    say("Survey: what there is, and who could move first")
+    ferry("survey", *config, "--out", str(REPORT / "survey"))
     say("What is wrong in the source: every finding with a proposal, nothing is changed")
     findings = REPORT / "directory.html"
     ferry("directory", "clean", *config, "--report", str(findings))
@@ -139,7 +141,8 @@ def _move(root: Path, exchange: Dovecot, open_side: Dovecot, users: list[str]) -
     totals = summary["numbers"]
     listed = sum(_messages(exchange, user) for user in users)
     parts = [totals[name] for name in ("copied", "there", "excluded", "failed")]
-    print(f"\nThe reports: file://{(REPORT / 'index.html').resolve()} and {(REPORT / 'directory.html').resolve()}")
+    pages = ("survey/index.html", "directory.html", "index.html")
+    print("\nThe reports:", *(f"file://{(REPORT / page).resolve()}" for page in pages), sep="\n  ")
     print(
         f"demo: {len(users)} mailboxes, {totals['listed']} listed, {parts[0]} copied, {parts[1]} already there, "
         f"{parts[2]} excluded, {parts[3]} failed, score {summary['score']}"
