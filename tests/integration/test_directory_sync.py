@@ -19,6 +19,7 @@ from mailferry.errors import Busy, SafetyStop, Temporary
 from mailferry.ledger import directory as records
 from mailferry.ledger.rows import ChangeState, DirectoryAccount
 from mailferry.ops import directory
+from mailferry.stack.openldap.settings import MailSchema
 from mailferry.wire import ldif
 from tests.directories import Pair, group_of, ou_of, until
 
@@ -467,3 +468,42 @@ def test_an_address_book_in_a_file(own_openldap: OpenLdap, samba: Samba, tmp_pat
     refused = pair.cli("sync", "--follow")
     assert refused.returncode == 64
     assert "a file cannot be followed" in refused.stderr
+
+
+def test_in_the_schema_of_qmail(samba: Samba, new_user: Callable[[], str], names: list[str], tmp_path: Path) -> None:
+    with OpenLdap(mail_schema=MailSchema.QMAIL) as target:
+        pair = Pair(samba, target, ou_of(samba, new_user()), tmp_path)
+        text = pair.config.read_text()
+        pair.config.write_text(text.replace("[directory.source]", '[directory]\nschema = "qmail"\n[directory.source]'))
+        first, second, third = people(pair, names)
+        samba.modify(third, replace={"altRecipient": first, "mDBUseDefaults": "FALSE", "mDBOverQuotaLimit": "1024"})
+        group_of(samba, pair.ou, f"G {names[0]}", [first])
+        _, step = pair.sync()
+        assert step.written is not None and not step.written.failed
+        person = pair.entry(f"uid={names[2]},ou=people")
+        assert b"qmailUser" in person["objectClass"]
+        assert person["mailForwardingAddress"] == {f"{names[0]}@acme.example".encode()}
+        for dn, mail in ((first, "swap"), (second, names[0]), (first, names[1])):  # qmailUser must have an address
+            mail = f"{mail}@acme.example"
+            samba.modify(dn, replace={"mail": mail, "proxyAddresses": f"SMTP:{mail}"})
+        _, step = pair.sync()
+        assert step.written is not None and not step.written.failed
+        assert pair.entry(f"uid={names[0]},ou=people")["mail"] == {f"{names[1]}@acme.example".encode()}
+        assert pair.sync()[1].diff.changes == ()
+
+
+@pytest.mark.parametrize("schema", ["inet", "qmail"])
+def test_a_whole_organisation_with_its_dirt(samba_acme: Samba, tmp_path: Path, schema: str) -> None:
+    """Nothing of Acme's is refused by slapd, and a second look finds nothing to do."""
+    with OpenLdap(mail_schema=MailSchema(schema)) as target:
+        pair = Pair(samba_acme, target, samba_acme.base, tmp_path)
+        text = pair.config.read_text().replace('"acme.example"]', '"acme.example", "acme-labs.example"]')
+        pair.config.write_text(
+            text.replace("[directory.source]", f'[directory]\nschema = "{schema}"\n[directory.source]')
+        )
+        run_id, step = pair.sync()
+        assert step.written is not None and not step.written.failed
+        assert len(pair.entries()) == step.diff.wanted > 90
+        assert pair.sync()[1].diff.changes == ()
+        assert pair.undo(run_id).written.done == step.diff.wanted
+        assert not pair.entries()
