@@ -59,7 +59,7 @@ def write_own_mailbox(where: str, number: int, chunks: int) -> None:
 
 
 def increment(where: str, mailbox_id: int, times: int) -> None:
-    """Reads and writes the mailbox's identity in separate transactions: only the lease keeps updates from being lost."""
+    """Reads and writes the mailbox's identity in separate transactions: only the lease keeps updates apart."""
     with closing(open_ledger(where)) as ledger:
         done = 0
         while done < times:
