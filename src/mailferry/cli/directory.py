@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SHOWN = 20
+_SHOWN_OPEN = 3
 _PLAIN_SECONDS = 5.0
 
 
@@ -112,7 +113,7 @@ def sync_command(
 
 
 @directory_command.command("undo")
-@click.argument("run", type=int)
+@click.argument("run", type=click.IntRange(1, 2**31))
 @config
 @options.as_json
 @click.option(
@@ -144,7 +145,8 @@ def undo_command(
         for dn, why in stays[:_SHOWN]:
             click.echo(f"  stays: {dn}: {why}")
         count = len(changes) if dry_run else undone.written.done
-        click.echo(f"{count} changes {'would be' if dry_run else ''} taken back, {len(stays)} stay".replace("  ", " "))
+        nothing = f", had nothing to take back: {undone.nothing}" if undone.nothing else ""
+        click.echo(f"{'would be ' if dry_run else ''}taken back: {count}, stays: {len(stays)}{nothing}")
     return 1 if stays else 0
 
 
@@ -337,9 +339,13 @@ def _teller(as_json: bool) -> Callable[[int, Stepped, float], None]:
 
 
 def _show(step: Stepped, run_id: int | None) -> None:
-    for found in (*step.planned.cleaned.open, *step.planned.findings)[:_SHOWN]:
-        if found.severity.value == "error":
-            click.echo(f"  left out: {found.where}: {found.message}", err=True)
+    """The first of those whom `clean` lists, and those who have no place in the target, of whom it knows nothing."""
+    placeless = [one for one in step.planned.findings if one.severity.value == "error"]
+    for findings, most in ((step.planned.cleaned.open, _SHOWN_OPEN), (placeless, _SHOWN)):
+        for one in findings[:most]:
+            click.echo(f"  left out: {one.where}: {one.message}", err=True)
+        if len(findings) > most:
+            click.echo(f"  … and {len(findings) - most} more findings", err=True)
     for line in _summary_lines(step, run_id):
         click.echo(line)
 
@@ -354,6 +360,7 @@ def _summary_lines(step: Stepped, run_id: int | None) -> Iterator[str]:
         + f"{counts['recipients']} recipients, {counts['present']} entries; "
         + (", ".join(parts) or ("nothing has changed" if step.same else "nothing to change"))
         + (f"; {counts['left_out']} left out (see `mailferry directory clean`)" if counts["left_out"] else "")
+        + (f"; {counts['excluded']} excluded" if counts["excluded"] else "")
         + (f"; {counts['failed']} failed" if counts["failed"] else "")
     )
     for dn, why in step.written.failed[:_SHOWN] if step.written else ():
