@@ -9,7 +9,9 @@ import pytest
 
 from lab.openldap import OpenLdap
 from lab.samba import Samba
-from tests.directories import Pair, group_of, ou_of
+from mailferry.ledger import directory as records
+from mailferry.ledger.rows import ChangeState
+from tests.directories import Pair, group_of, ou_of, until
 
 POINTS = (
     "intend:before:1",
@@ -47,8 +49,32 @@ def test_killed_and_continued(
     with pair.place() as place:  # the killed run can be taken back, too
         killed_run = place.ledger.runs()[1].id
         last = place.ledger.runs()[2].id
-    if changed:
-        assert not pair.undo(killed_run).written.failed
-    else:
-        assert not pair.undo(last).written.failed
+        done = [
+            run_id
+            for run_id in (last, killed_run)
+            if any(one.state is ChangeState.DONE for one in records.changes(place.ledger, place.directory.id, run_id))
+        ]
+    assert (killed_run in done) == changed
+    for run_id in done:
+        undone = pair.undo(run_id)
+        assert (undone.kept, undone.written.failed) == ([], [])
     assert pair.entries() == first
+
+
+def test_killed_in_the_middle_of_a_batch(samba_acme: Samba, own_openldap: OpenLdap, tmp_path: Path) -> None:
+    """SIGKILL while entries are being added, at whatever instruction; some are there that the ledger calls unknown."""
+    pair = Pair(samba_acme, own_openldap, samba_acme.base, tmp_path)
+    with pair.started("sync") as process:
+        until(lambda: len(pair.entries()) > 5)
+        process.kill()
+        process.wait()
+    there = len(pair.entries())
+    _, step = pair.sync()
+    assert step.diff.present == there
+    assert step.written is not None and not step.written.failed
+    assert len(pair.entries()) == step.diff.wanted
+    assert pair.diff().diff.changes == ()
+    with pair.place() as place:
+        first = place.ledger.runs()[0].id
+    assert pair.undo(first).written.done == there
+    assert len(pair.entries()) == step.diff.wanted - there

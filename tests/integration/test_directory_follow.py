@@ -199,4 +199,4 @@ def test_a_killed_follower_loses_nothing(pair: Pair, names: list[str]) -> None:
         assert pair.entry(f"uid={names[0]},ou=people")["title"] == {b"Late"}
     with pair.place() as place:
         last = place.ledger.runs()[-1].id
-        assert [one.state for one in records.changes(place.ledger, last)] == [ChangeState.DONE]
+        assert [one.state for one in records.changes(place.ledger, place.directory.id, last)] == [ChangeState.DONE]

@@ -74,7 +74,9 @@ def test_changes_and_what_became_of_them(ledger: Ledger) -> None:
         states = [(ids[0], ChangeState.DONE, None), (ids[1], ChangeState.FAILED, "why\x00")]
         records.settle(ledger, states)
         records.settle(ledger, [])
-    found = records.changes(ledger, run)
+    found = records.changes(ledger, number, run)
+    assert records.unknown(ledger, number) == found[2:]
+    assert records.changes(ledger, number + 1, run) == records.unknown(ledger, number + 1) == []
     assert [one.dn for one in found] == [f"uid={n}" for n in range(300)]
     assert [(one.state, one.error) for one in found[:3]] == [
         (ChangeState.DONE, None),

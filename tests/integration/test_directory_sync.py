@@ -15,7 +15,7 @@ from lab.samba import Samba
 from mailferry.directory import sync as syncing
 from mailferry.directory import writer
 from mailferry.directory.diff import Operation
-from mailferry.errors import Busy, SafetyStop, Temporary
+from mailferry.errors import Busy, SafetyStop, Temporary, UserError
 from mailferry.ledger import directory as records
 from mailferry.ledger.rows import ChangeState, DirectoryAccount
 from mailferry.ops import directory
@@ -235,8 +235,9 @@ def test_a_bad_sync_is_taken_back(pair: Pair, names: list[str], new_user: Callab
     assert (undone.kept, undone.written.failed) == ([], [])
     assert pair.entries() == before
     with pair.place() as place:
-        assert {one.state for one in records.changes(place.ledger, bad)} == {ChangeState.UNDONE}
-    assert pair.undo(bad).written.done == 0
+        assert {one.state for one in records.changes(place.ledger, place.directory.id, bad)} == {ChangeState.UNDONE}
+    with pytest.raises(UserError, match="taken back already"):
+        pair.undo(bad)
     pair.sync()
     assert pair.entries() == after
 
@@ -270,7 +271,7 @@ def test_a_refused_entry_does_not_stop_the_others(pair: Pair, names: list[str]) 
     assert [dn for dn, _ in step.written.failed] == [f"uid={names[0]},ou=people,{pair.target.suffix}"]
     assert len(pair.entries()) == 2
     with pair.place() as place:
-        states = [(one.state, one.error) for one in records.changes(place.ledger, run_id)]
+        states = [(one.state, one.error) for one in records.changes(place.ledger, place.directory.id, run_id)]
     assert [error is not None for state, error in states if state is ChangeState.FAILED] == [True]
 
 
@@ -306,7 +307,10 @@ def test_a_captured_password_goes_with_the_sources(pair: Pair, names: list[str])
     run_id, _ = pair.sync()
     assert "userPassword" not in pair.entries()[own]
     with pair.place() as place:
-        assert all("userPassword" not in {**one.before, **one.after} for one in records.changes(place.ledger, run_id))
+        assert all(
+            "userPassword" not in {**one.before, **one.after}
+            for one in records.changes(place.ledger, place.directory.id, run_id)
+        )
 
 
 def test_from_the_command_line(pair: Pair, names: list[str]) -> None:
@@ -329,12 +333,35 @@ def test_from_the_command_line(pair: Pair, names: list[str]) -> None:
     assert listed[0] == "source_user,target_user"
     assert set(listed[1:]) == {f"{name},{name}" for name in names}
     dry = pair.cli("undo", "1", "--dry-run")
-    assert "3 changes would be taken back, 0 stay" in dry.stdout
+    assert "would be taken back: 3, stays: 0" in dry.stdout
     assert len(pair.entries()) == 3
     assert pair.cli("undo", "1").returncode == 0
     assert not pair.entries()
+    assert "run 1: it is taken back already" in pair.cli("undo", "1").stderr
     assert pair.cli("undo", "77").returncode == 64
     assert PASSWORD not in diff.stdout + done.stdout + json.dumps(status)
+
+
+def test_undo_leaves_an_entry_to_which_somebody_has_added(pair: Pair, names: list[str]) -> None:
+    people(pair, names)
+    run_id, _ = pair.sync()
+    own = f"uid={names[0]},ou=people,{pair.target.suffix}"
+    pair.target.connect().modify_s(own, [(ldap.MOD_ADD, "preferredLanguage", [b"de"])])
+    done = pair.cli("undo", str(run_id))
+    assert done.returncode == 1
+    assert f"stays: {own}: somebody changed the entry since" in done.stdout
+    assert list(pair.entries()) == [own]
+
+
+def test_sync_names_the_first_who_are_left_out_and_counts_the_others(pair: Pair, new_user: Callable[[], str]) -> None:
+    for name in [new_user() for _ in range(5)]:
+        bad = f"{name}@@acme.example"
+        pair.ad.add_user(name, parent=pair.ou, mail=bad, proxyAddresses=f"SMTP:{bad}")
+    done = pair.cli("sync")
+    assert done.returncode == 1
+    assert done.stderr.count("left out:") == 3
+    assert done.stderr.endswith("  … and 2 more findings\n")
+    assert "5 left out (see `mailferry directory clean`)" in done.stdout
 
 
 def test_who_has_an_open_error_keeps_the_entry_until_somebody_decides(pair: Pair, names: list[str]) -> None:
@@ -387,7 +414,7 @@ def test_a_first_load_through_slapadd(pair: Pair, names: list[str], in_bulk: lis
     assert [one.operation for one in again.diff.changes] == [Operation.MODIFY]
     assert in_bulk == ["stop", "start"]
     with pair.place() as place:
-        assert {one.state for one in records.changes(place.ledger, run_id)} == {ChangeState.DONE}
+        assert {one.state for one in records.changes(place.ledger, place.directory.id, run_id)} == {ChangeState.DONE}
 
 
 def test_what_slapadd_refuses_goes_over_ldap(
@@ -400,7 +427,7 @@ def test_what_slapadd_refuses_goes_over_ldap(
     assert step.written is not None and step.written.done == 3
     assert len(pair.entries()) == 3
     with pair.place() as place:
-        states = [one.state for one in records.changes(place.ledger, run_id)]
+        states = [one.state for one in records.changes(place.ledger, place.directory.id, run_id)]
     assert states == [ChangeState.FAILED] * 3 + [ChangeState.DONE] * 3
 
 

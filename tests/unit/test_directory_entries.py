@@ -192,5 +192,11 @@ def test_addresses_beyond_ascii_are_told() -> None:
     assert [one.code for one in findings] == ["value-not-ascii"]
 
 
+def test_two_moments_of_one_second_differ() -> None:
+    one, other = (made(replace(ALICE, password_changed=1.5e9 + part)) for part in (0.25, 0.5))
+    assert texts(one, "mailferryPasswordChanged") == ["20170714024000.250000Z"]
+    assert texts(other, "mailferryPasswordChanged") == ["20170714024000.500000Z"]
+
+
 def test_a_time_beyond_all_calendars() -> None:
     assert texts(made(replace(ALICE, expires=1e20)), "mailferryExpires") == ["99991231235959Z"]

@@ -277,9 +277,11 @@ def _log_in(making: _Making) -> None:
 
 
 def _time(seconds: float) -> str:
-    """Generalized time (RFC 4517 §3.3.13)."""
+    """Generalized time (RFC 4517 §3.3.13), with the fraction where there is one: a password may change twice a
+    second."""
+    form = "%Y%m%d%H%M%S.%fZ" if seconds % 1 else "%Y%m%d%H%M%SZ"
     try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%d%H%M%SZ").rjust(15, "0")
+        return datetime.fromtimestamp(seconds, UTC).strftime(form).rjust(15, "0")
     except (OverflowError, ValueError, OSError):
         return "99991231235959Z" if seconds > 0 else "00010101000000Z"
 

@@ -24,6 +24,7 @@ from mailferry.directory.entries import Around, Entry, make_entry
 from mailferry.directory.exceptions import Exceptions
 from mailferry.directory.mapping import GROUPS, Placed, Register
 from mailferry.directory.readers import ChangeReader, Reader
+from mailferry.directory.undo import settle_unknown
 from mailferry.errors import Permanent, explain
 from mailferry.ledger import directory as records
 from mailferry.ledger.rows import Directory, DirectoryAccount
@@ -248,6 +249,8 @@ def full_step(
     SafetyStop: the brake, an identity that changed, a source that gives nobody; nothing is then written. `told`: the
     reader, where it can tell changes: the cookie that the ledger then holds stands for the moment before the reading.
     """
+    if run_id is not None:
+        settle_unknown(connection, ledger, directory.id)
     cookie = told.cookie() if told is not None and run_id is not None else None
     ids = marks.digest(told.ids()) if told is not None and run_id is not None and not remember else ""
     written_at = marks.target(connection, world.settings.target.suffix) if ids else ()

@@ -62,6 +62,19 @@ def undo(
     return undone, made
 
 
+def settle_unknown(connection: ldap.Connection, ledger: Ledger, directory_id: int) -> None:
+    """Find out whether what killed runs were about to do has happened, before anything else is done. What cannot be
+    told, because somebody has changed the entry since, counts as not done: it is not taken back."""
+    results: list[tuple[int, ChangeState, str | None]] = []
+    for row in records.unknown(ledger, directory_id):
+        change, why = _inverse(connection, row)
+        if change is not None:
+            results.append((row.id, ChangeState.DONE, None))
+        else:
+            results.append((row.id, ChangeState.FAILED, f"the run was killed; {why or 'this had not happened'}"))
+    records.settle(ledger, results)
+
+
 def _inverse(connection: ldap.Connection, row: DirectoryChange) -> tuple[Change | None, str]:
     """What takes a change back, or why it cannot be; neither if there is nothing to take back."""
     operation = Operation(row.operation)
@@ -79,7 +92,8 @@ def _inverse(connection: ldap.Connection, row: DirectoryChange) -> tuple[Change 
     if not _is(present, row.source_id):
         return None, "another entry stands there now"
     if operation == Operation.ADD:
-        if not _as_left(present, row.after):
+        everything = _read(connection, row.dn, ()) or {}
+        if not (_as_left(present, row.after) and everything.keys() <= row.after.keys()):
             return None, "somebody changed the entry since"
         return Change(Operation.DELETE, row.source_id, row.dn, present, {}), ""
     before = from_json(row.before)
@@ -103,8 +117,10 @@ def _as_left(present: Attributes, after: Mapping[str, Any]) -> bool:
     return True
 
 
-def _read(connection: ldap.Connection, dn: str) -> dict[str, tuple[bytes, ...]] | None:
-    found = connection.read(dn, MANAGED)
+def _read(
+    connection: ldap.Connection, dn: str, attributes: Sequence[str] = MANAGED
+) -> dict[str, tuple[bytes, ...]] | None:
+    found = connection.read(dn, attributes)
     return None if found is None else {SPELLING.get(name, name): values for name, values in found.attrs.items()}
 
 

@@ -129,7 +129,8 @@ def _set(ledger: Ledger, directory_id: int, values: Mapping[str, Any]) -> None:
 def intend(ledger: Ledger, directory_id: int, run_id: int, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     """These changes (`operation source_id dn new_dn before after`) are about to be made; returns their ids."""
     now = time.time()
-    values = [{"run_id": run_id, "at": now, "state": ChangeState.INTENDED.value, **row} for row in rows]
+    own = {"run_id": run_id, "directory_id": directory_id, "at": now, "state": ChangeState.INTENDED.value}
+    values = [{**own, **row} for row in rows]
     with ledger._write() as connection:
         _guard(connection, directory_id)
         ledger._points.append("intend")
@@ -149,9 +150,19 @@ def settle(ledger: Ledger, results: Sequence[tuple[int, ChangeState, str | None]
         connection.execute(directory_change.update().where(here).values(**to), values)
 
 
-def changes(ledger: Ledger, run_id: int) -> list[DirectoryChange]:
+def changes(ledger: Ledger, directory_id: int, run_id: int) -> list[DirectoryChange]:
     """What a run changed, in order."""
-    rows = sa.select(*_CHANGE).where(directory_change.c.run_id == run_id).order_by(directory_change.c.id)
+    return _changes(ledger, directory_change.c.directory_id == directory_id, directory_change.c.run_id == run_id)
+
+
+def unknown(ledger: Ledger, directory_id: int) -> list[DirectoryChange]:
+    """What killed runs were about to change, in order."""
+    state = directory_change.c.state == ChangeState.INTENDED.value
+    return _changes(ledger, directory_change.c.directory_id == directory_id, state)
+
+
+def _changes(ledger: Ledger, *conditions: sa.ColumnElement[bool]) -> list[DirectoryChange]:
+    rows = sa.select(*_CHANGE).where(*conditions).order_by(directory_change.c.id)
     with ledger._read() as connection:
         return [
             DirectoryChange(**row._asdict() | {"state": ChangeState(row.state)}) for row in connection.execute(rows)

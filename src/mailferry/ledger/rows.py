@@ -252,7 +252,8 @@ class DirectoryAccount(NamedTuple):
 
 
 class ChangeState(Enum):
-    """How far a change of a directory entry is. A killed run leaves INTENDED: it may or may not have happened."""
+    """How far a change of a directory entry is. A killed run leaves INTENDED: it may or may not have happened, which
+    the next run finds out."""
 
     INTENDED = "intended"
     DONE = "done"
@@ -266,6 +267,7 @@ class DirectoryChange:
 
     id: int
     run_id: int
+    directory_id: int
     at: float
     state: ChangeState
     operation: str

@@ -270,6 +270,7 @@ directory_change = sa.Table(
     metadata,
     _id(),
     sa.Column("run_id", sa.Integer, sa.ForeignKey("run.id"), nullable=False, index=True),
+    sa.Column("directory_id", sa.Integer, sa.ForeignKey("directory.id"), nullable=False),
     sa.Column("at", sa.Double, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("operation", sa.Text, nullable=False),

@@ -31,7 +31,7 @@ from mailferry.directory.writer import Bulk
 from mailferry.errors import ConfigError, Permanent, Temporary, UserError
 from mailferry.ledger import directory as records
 from mailferry.ledger import open_ledger
-from mailferry.ledger.rows import Directory, Run
+from mailferry.ledger.rows import ChangeState, Directory, Run
 from mailferry.ledger.store import Ledger
 from mailferry.model.recipient import RecipientKind
 from mailferry.net import ldap
@@ -275,10 +275,12 @@ def take_back(
     place: Place, argv: Sequence[str], of_run: int, progress: Progress, *, since: float = 0.0, dry_run: bool = False
 ) -> tuple[Undone, list[Change]]:
     """Undo what a run changed, from `since` on (seconds since the epoch). UserError if it changed nothing."""
-    rows = [one for one in records.changes(place.ledger, of_run) if one.at >= since]
-    if not rows:
-        advice = "`mailferry directory status` shows the runs that did"
-        raise UserError("it changed no entry", about=f"run {of_run}", advice=advice)
+    rows = [one for one in records.changes(place.ledger, place.directory.id, of_run) if one.at >= since]
+    states = {one.state for one in rows}
+    if not states & {ChangeState.DONE, ChangeState.INTENDED}:
+        what = "it is taken back already" if ChangeState.UNDONE in states else "it changed no entry"
+        advice = "`mailferry directory status` shows what each run changed"
+        raise UserError(what, about=f"run {of_run}", advice=advice)
     server = server_of(place.settings.target)
     if dry_run:
         with ldap.Connection(server) as target:

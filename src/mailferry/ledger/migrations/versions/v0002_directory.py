@@ -46,6 +46,7 @@ def upgrade() -> None:
         "directory_change",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("run_id", sa.Integer(), nullable=False),
+        sa.Column("directory_id", sa.Integer(), nullable=False),
         sa.Column("at", sa.Double(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("operation", sa.Text(), nullable=False),
@@ -56,6 +57,7 @@ def upgrade() -> None:
         sa.Column("after", sa.Text(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name="fk_directory_change_run_id"),
+        sa.ForeignKeyConstraint(["directory_id"], ["directory.id"], name="fk_directory_change_directory_id"),
         sa.PrimaryKeyConstraint("id", name="pk_directory_change"),
     )
     op.create_index("ix_directory_change_run_id", "directory_change", ["run_id"], unique=False)
