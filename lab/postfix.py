@@ -30,6 +30,7 @@ from mailferry.stack.postfix.render import File, files
 from mailferry.stack.postfix.settings import Directory, Endpoint, Settings
 
 DOMAIN, OPEN_DOMAIN, EXCHANGE_DOMAIN = "acme.example", "open.acme.example", "exchange.acme.example"
+_RELOADED = "reload -- version"
 MASTER = "/usr/lib/postfix/sbin/master"
 
 
@@ -114,7 +115,7 @@ class Postfix(Server):
         deadline = time.monotonic() + seconds
         while waiting := self.queue():
             if time.monotonic() > deadline:
-                raise process.LabError(f"still queued: {waiting}\n{self.log()[-3000:]}")
+                raise process.LabError(f"still queued: {str(waiting)[:2000]}")
             time.sleep(0.05)
 
 
@@ -129,33 +130,39 @@ def open_side(
     """Our Postfix, from the renderer. `stores`: mailHost → (host, LMTP port). `changes`: of its settings."""
 
     def render(here: Postfix) -> Iterable[File]:
-        settings = Settings(
-            hostname="mx.acme.example",
-            domains=(DOMAIN,),
-            open_domain=OPEN_DOMAIN,
-            exchange_domain=EXCHANGE_DOMAIN,
-            exchange=Endpoint(*exchange),
-            stores={name: Endpoint(*place) for name, place in stores.items()},
-            directory=Directory(
-                urls=(openldap.url,),
-                suffix=openldap.suffix,
-                bind=openldap.settings.lookup_dn,
-                password=Secret(LOOKUP_PASSWORD),
-                addresses=ADDRESSES[openldap.settings.mail_schema],
-            ),
-            listen=f"127.0.0.1:{here.port}",
-            listen_exchange=f"127.0.0.1:{here.exchange_port}",
-            exchange_networks=("127.0.0.0/8",),
-            own_networks=("192.0.2.0/24",),  # nobody: tests come from outside
-            config_dir=here.config_dir,
-            queue_dir=here.queue_dir,
-            data_dir=here.data_dir,
-            log_file=here.log_file,
-            dns=False,
-        )
-        return files(replace(settings, **changes))
+        return files(replace(settings_of(here, openldap, exchange, stores), **changes))
 
     return Postfix("postfix", render, root)
+
+
+def settings_of(
+    here: Postfix, openldap: OpenLdap, exchange: tuple[str, int], stores: Mapping[str, tuple[str, int]]
+) -> Settings:
+    """What the renderer is given for an instance."""
+    return Settings(
+        hostname="mx.acme.example",
+        domains=(DOMAIN,),
+        open_domain=OPEN_DOMAIN,
+        exchange_domain=EXCHANGE_DOMAIN,
+        exchange=Endpoint(*exchange),
+        stores={name: Endpoint(*place) for name, place in stores.items()},
+        directory=Directory(
+            urls=(openldap.url,),
+            suffix=openldap.suffix,
+            bind=openldap.settings.lookup_dn,
+            password=Secret(LOOKUP_PASSWORD),
+            addresses=ADDRESSES[openldap.settings.mail_schema],
+        ),
+        listen=f"127.0.0.1:{here.port}",
+        listen_exchange=f"127.0.0.1:{here.exchange_port}",
+        exchange_networks=("127.0.0.0/8",),
+        own_networks=("192.0.2.0/24",),  # nobody: tests come from outside
+        config_dir=here.config_dir,
+        queue_dir=here.queue_dir,
+        data_dir=here.data_dir,
+        log_file=here.log_file,
+        dns=False,
+    )
 
 
 class ExchangeSide:
@@ -189,8 +196,10 @@ class ExchangeSide:
                 self.targets[address] = target
         self.postfix.configure()
         with contextlib.suppress(process.LabError):  # not running yet
+            before = self.log().count(_RELOADED)
             self.postfix.reload()
-            time.sleep(0.2)
+            while self.log().count(_RELOADED) == before:
+                time.sleep(0.01)
 
     def _files(self, here: Postfix) -> Iterable[File]:
         host, port = self.store

@@ -21,7 +21,8 @@ TABLE: dict[str, set[str]] = {
     "verify": {"plan", "sources", "targets", "ledger"},
     "directory": {"net", "ledger"},
     "stack": {"wire"},
-    "ops": {"copy", "verify", "directory", "stack"},
+    "coexist": {"directory", "stack"},
+    "ops": {"copy", "verify", "directory", "stack", "coexist"},
     "cli": {"ops"},
 }
 MODULES = sorted(ROOT.rglob("*.py"))

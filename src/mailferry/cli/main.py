@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import gc
 import importlib
+import json
 import sys
 
 import click
 
 from mailferry import __version__
-from mailferry.errors import MailferryError, explain
+from mailferry.errors import LocalProtocolError, MailferryError, Permanent, explain
 
 COMMANDS = {
     "copy": ("copying", "Copy mailboxes, or bring earlier copies in step."),
@@ -17,6 +19,7 @@ COMMANDS = {
     "verify": ("verify", "Compare both sides message by message and score the result."),
     "survey": ("survey", "Count what there is before a move, and who could move first."),
     "directory": ("directory", "Bring people and groups from Active Directory and files into OpenLDAP."),
+    "route": ("route", "Tell and change where mail goes, person by person."),
     "stack": ("stack", "Render the servers of the open platform."),
     "report": ("report", "Write the report of what came, what did not and why, as HTML and JSON."),
     "status": ("status", "Show runs and mailboxes, also those at work in the background."),
@@ -62,8 +65,18 @@ def cli() -> None:
     """
 
 
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """What an output's encoding lacks (an ISO-8859-1 terminal) as JSON escapes it, so that JSON stays JSON."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
 def main() -> None:
     """Entry point: runs the command, turns our errors into one clear text and an exit code."""
+    codecs.register_error("mailferry", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="mailferry")  # type: ignore[union-attr]
     gc.disable()  # imports make much that lives for ever; a worker collects again (copy/worker.py)
     try:
         code = cli(standalone_mode=False)
@@ -77,4 +90,11 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        click.echo(f"mailferry: {error.filename or 'output'}: {error.strerror or error}", err=True)
+        sys.exit(Permanent.exit_code)
+    except Exception:  # noqa: BLE001 - shown whole, with the code that says it is ours
+        sys.excepthook(*sys.exc_info())
+        click.echo("mailferry: this is a bug in Mailferry: please report it with the lines above", err=True)
+        sys.exit(LocalProtocolError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

@@ -11,6 +11,11 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Reference = Annotated[str, StringConstraints(pattern=r"^(env|file|command|keyring):.+")]
+Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Domain = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", to_lower=True)]
+Server = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}$")]
+Listener = Annotated[str, StringConstraints(pattern=r"^(([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):)?[0-9]{1,5}$")]
+Network = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f.:\[\]/]+$")]
 Url = Annotated[str, StringConstraints(pattern=r"^ldaps?://\S+$")]
 
 
@@ -59,7 +64,56 @@ class OpenLdap(_Table):
         return self
 
 
+class Postfix(_Table):
+    """The Postfix that takes the organisation's mail and passes it to both sides, and how to reach its queue."""
+
+    hostname: Domain = Field(description="The name of the host, which it greets with.")
+    exchange: Server = Field(description="HOST:PORT of the server that takes mail for mailboxes on Exchange.")
+    exchange_domain: Domain = Field(
+        description="Exchange's private routing domain, such as `exchange.acme.example`. The open side's is "
+        "`directory.exchange.routing_domain`."
+    )
+    exchange_networks: tuple[Network, ...] = Field(
+        min_length=1, description="From where Exchange's servers hand in mail: addresses or networks (`10.1.0.0/16`)."
+    )
+    stores: dict[Domain, Server] = Field(
+        min_length=1, description="For each value of `mailHost`: HOST:PORT of the store's LMTP server."
+    )
+    listen: Listener = Field(default="25", description="PORT or ADDRESS:PORT of the listener for everybody.")
+    listen_exchange: Listener = Field(default="2525", description="The one for mail from Exchange.")
+    own_networks: tuple[Network, ...] = Field(
+        default=("127.0.0.0/8", "[::1]/128"), description="Whose mail it passes on to anywhere."
+    )
+    directory: tuple[Url, ...] = Field(
+        default=(),
+        description="The OpenLDAP servers that it reads, tried in turn; replicas are best. Default: the provider.",
+    )
+    queue_days: int = Field(
+        default=14, ge=2, le=100, description="Days that mail waits at most. Longer than anybody is ever parked."
+    )
+    expansion: int = Field(
+        default=50_000, ge=1000, description="Recipients that one message may become: more than the largest group has."
+    )
+    message_mb: int = Field(default=150, ge=1, description="Size of a message at most, in MiB.")
+    certificate: Path | None = Field(default=None, description="Its certificate, chain and key, in one file.")
+    fresh_hours: float = Field(
+        default=24.0,
+        ge=0,
+        description="Hours after a change of somebody's route in which mail that Exchange sends back is put off (451) "
+        "instead of refused (550).",
+    )
+    postqueue: Text = Field(
+        default="postqueue", description="The command that reaches the queue, such as `ssh mx1 postqueue`."
+    )
+    reload: Text | None = Field(
+        default=None,
+        description="The command that makes Postfix forget routes, such as `ssh mx1 postfix reload`. Without it a "
+        "release waits 31 seconds, until it has forgotten by itself.",
+    )
+
+
 class StackSettings(_Table):
     """The servers of the open platform."""
 
     openldap: OpenLdap | None = Field(default=None, description="See `[stack.openldap]`.")
+    postfix: Postfix | None = Field(default=None, description="See `[stack.postfix]`.")

@@ -11,7 +11,11 @@ from mailferry.config.settings import Settings as Config
 from mailferry.errors import ConfigError, Permanent
 from mailferry.secret import Secret
 from mailferry.stack.openldap.files import File, files
-from mailferry.stack.openldap.settings import BindThrough, MailSchema, Readers, Role, Settings, Tls
+from mailferry.stack.openldap.render import ADDRESSES
+from mailferry.stack.openldap.settings import SERVICES, BindThrough, MailSchema, Readers, Role, Settings, Tls
+from mailferry.stack.postfix.settings import Directory as Lookup
+from mailferry.stack.postfix.settings import Endpoint
+from mailferry.stack.postfix.settings import Settings as Postfix
 
 CONFIG_DIR, RUN_DIR = Path("/etc/ldap/slapd.d"), Path("/run/slapd")
 DOMAIN = "source"
@@ -52,6 +56,54 @@ def openldap_settings(config: Config, replica: int | None = None) -> Settings:
         rows=(wanted.rows, wanted.most_rows),
         failures=wanted.failures,
     )
+
+
+def postfix_settings(config: Config) -> Postfix:
+    """What the Postfix between both sides is to be. ConfigError when a section or a domain is missing."""
+    stack = config.stack
+    if config.directory is None or stack is None or stack.openldap is None or stack.postfix is None:
+        raise ConfigError(
+            "it needs [directory], [stack.openldap] and [stack.postfix]",
+            about="mailferry.toml",
+            advice="see docs/stack-postfix.md",
+        )
+    directory, openldap, wanted = config.directory, stack.openldap, stack.postfix
+    routing = directory.exchange.routing_domain
+    if not directory.mapping.domains or routing is None:
+        raise ConfigError(
+            "the domains are missing: directory.mapping.domains (the organisation's, its main one first) and "
+            "directory.exchange.routing_domain (the open side's)",
+            about="mailferry.toml",
+        )
+    return Postfix(
+        hostname=wanted.hostname,
+        domains=directory.mapping.domains,
+        open_domain=routing,
+        exchange_domain=wanted.exchange_domain,
+        exchange=_endpoint(wanted.exchange),
+        stores={name: _endpoint(server) for name, server in wanted.stores.items()},
+        directory=Lookup(
+            urls=wanted.directory or (openldap.provider,),
+            suffix=directory.target.suffix,
+            bind=f"cn=lookup,ou={SERVICES},{directory.target.suffix}",
+            password=Secret.from_reference(openldap.lookup_password),
+            addresses=ADDRESSES[MailSchema(directory.schema_)],
+            ca_file=openldap.ca_file,
+        ),
+        listen=wanted.listen,
+        listen_exchange=wanted.listen_exchange,
+        exchange_networks=wanted.exchange_networks,
+        own_networks=wanted.own_networks,
+        queue_days=wanted.queue_days,
+        expansion=wanted.expansion,
+        message_size=wanted.message_mb << 20,
+        certificate=wanted.certificate,
+    )
+
+
+def _endpoint(text: str) -> Endpoint:
+    host, _, port = text.rpartition(":")
+    return Endpoint(host.strip("[]"), int(port))
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ CHOSEN = Table(
     "Whether a sender outside is named by any recipient. (Postfix cannot ask about the pair.)",
     "",
     "mailferrySourceId",
-    "DUNNO",
+    "OK",
     about_sender=True,
 )
 INSIDE_ONLY = Table(
@@ -189,8 +189,8 @@ def transports(settings: Settings) -> str:
         f"/./\t{UNROUTED}:mailHost names no store",
         "endif",
         "",
-        "# Public folders stay on Exchange. A group comes here only when it has no members; its mail goes to nobody, as",
-        "# in Exchange.",
+        "# Public folders stay on Exchange. A group comes here only when it has no members: then nobody gets it, as in",
+        "# Exchange.",
         f"{_has('public-folder')}\t{relay}",
         f"{_has('group')}\tdiscard:this group has no members",
         f"{_has('dynamic-group')}\tdiscard:this group has no members",

@@ -1,0 +1,209 @@
+"""Reads and changes routes: mailferryRoute and mailHost of one entry of the open directory.
+
+Moves no mail, and waits for nobody to have noticed (parking.py does). Invariants: a change stands in the ledger's audit
+before and after it is made; it is made only if the route is still what was read (compare and set, RFC 4511 §4.6), and
+with it goes the mark mailferryRouteFreshUntil, for which mail that Exchange sends back meets 451 instead of 550.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from mailferry.errors import IntegrityError, Temporary, UserError
+from mailferry.ledger.store import Ledger
+from mailferry.net import ldap
+from mailferry.net.ldap_errors import Refused, Result
+from mailferry.stack.postfix.settings import Route
+
+FRESH_SECONDS = 24 * 3600.0
+INTENDED, SET = "route intended", "route set"
+"""What the audit calls a change before and after."""
+
+_ATTRIBUTES = (
+    *("mail", "uid", "mailferrySourceId", "mailferryKind", "mailferryRoute", "mailHost", "mailferryRouteFreshUntil"),
+    *("mailferryForwardTo", "mailferryKeepCopy", "mailferryExternalAddress", "member", "mailferryExternalMember"),
+)
+_STALE = (Result.NO_SUCH_ATTRIBUTE, Result.VALUE_EXISTS, Result.CONSTRAINT)
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Where recipients are looked for. `addresses`: the attribute with every address. `open_domain`: the open side's
+    routing domain, in which the local part is a uid."""
+
+    connection: ldap.Connection
+    suffix: str
+    addresses: str = "mailLocalAddress"
+    open_domain: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """A recipient as far as mail goes. `route`: the token as it stands, "" if there is none. `fresh_until`: seconds
+    since the epoch. `members`: DNs; `outside_members`: addresses."""
+
+    dn: str
+    id: str
+    mail: str
+    kind: str
+    route: str
+    store: str
+    fresh_until: float | None = None
+    forward_to: tuple[str, ...] = ()
+    keep_copy: bool = False
+    external: str = ""
+    members: tuple[str, ...] = ()
+    outside_members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a change of a route was, or would be. `made`: False where it was so before, or in a dry run."""
+
+    before: Routed
+    after: Routed
+    made: bool
+
+
+def find(people: People, address: str) -> Routed:
+    """Whoever has this address. UserError: nobody; IntegrityError: two."""
+    local, _, domain = address.rpartition("@")
+    if not local or not domain:
+        raise UserError("not an address", about=address, advice="for example alice@acme.example")
+    key = f"({people.addresses}={_escaped(address)})"
+    if domain.lower() == people.open_domain:
+        key = f"(&(uid={_escaped(local)})(mailferryRoute=*))"
+    found = list(people.connection.search(people.suffix, key, _ATTRIBUTES))
+    if not found:
+        advice = "`mailferry directory diff` shows whether the source has somebody new"
+        raise UserError("nobody in the directory has this address", about=address, advice=advice)
+    if len(found) > 1:
+        raise IntegrityError(f"it belongs to {found[0].dn} and to {found[1].dn}", about=address)
+    return _routed(found[0])
+
+
+def set_route(
+    people: People,
+    ledger: Ledger,
+    address: str,
+    route: Route,
+    store: str | None = None,
+    *,
+    fresh_seconds: float = FRESH_SECONDS,
+    dry_run: bool = False,
+) -> Changed:
+    """Give a recipient a route. `store`: its mailHost; None leaves that as it is. May be called again at any time.
+
+    UserError: a group, or `local` without a store. Temporary: somebody else changed the route meanwhile.
+    """
+    before = find(people, address)
+    if not before.route:
+        raise UserError(
+            f"a {before.kind or 'recipient'} has no route: its mail goes on to other addresses",
+            about=before.dn,
+            advice="give a person, a shared mailbox or a resource",
+        )
+    after = replace(before, route=route.value, store=before.store if store is None else store)
+    if route is Route.LOCAL and not after.store:
+        raise UserError("the route local needs a store", about=before.dn, advice="name it with --store")
+    if after.route != before.route:
+        # whole seconds, as the directory holds them
+        after = replace(after, fresh_until=float(int(time.time() + fresh_seconds)) if fresh_seconds else None)
+    if dry_run:
+        return Changed(before, after, made=False)
+    data: dict[str, Any] = {"id": before.id, "dn": before.dn, "before": _told(before), "after": _told(after)}
+    if after != before:
+        ledger.audit(INTENDED, **data)
+        _modify(people.connection, before, after)
+    ledger.audit(SET, **data)  # also when a killed run had made it: the intention then stands alone
+    return Changed(before, after, made=after != before)
+
+
+def settle(people: People, ledger: Ledger, now: float | None = None) -> list[str]:
+    """Take the mark from routes that are no longer fresh; their DNs. If nobody calls this, mail that Exchange sends
+    back is put off for longer, and none is lost."""
+    due = _time(time.time() if now is None else now)
+    settled = []
+    for one in list(people.connection.search(people.suffix, f"(mailferryRouteFreshUntil<={due})", _ATTRIBUTES)):
+        mark = one.get("mailferryRouteFreshUntil")
+        try:
+            people.connection.modify(one.dn, [ldap.Change("delete", "mailferryRouteFreshUntil", mark)])
+        except Refused as error:
+            if error.result not in _STALE and error.result != Result.NO_SUCH_OBJECT:
+                raise
+            continue  # changed again since
+        settled.append(one.dn)
+    if settled:
+        ledger.audit("routes settled", dns=settled)
+    return settled
+
+
+def members(people: People, group: Routed) -> Iterator[Routed]:
+    """The members of a group that have an address, one search each."""
+    for dn in group.members:
+        found = people.connection.read(dn, _ATTRIBUTES)
+        if found is not None and found.text("mail"):
+            yield _routed(found)
+
+
+def _modify(connection: ldap.Connection, before: Routed, after: Routed) -> None:
+    """One modification that fails if the route is no longer `before`'s."""
+    steps = [
+        ldap.Change("delete", "mailferryRoute", (before.route.encode(),)),
+        ldap.Change("add", "mailferryRoute", (after.route.encode(),)),
+    ]
+    if after.store != before.store:
+        steps.append(ldap.Change("replace", "mailHost", (after.store.encode(),) if after.store else ()))
+    if after.fresh_until != before.fresh_until:
+        fresh = () if after.fresh_until is None else (_time(after.fresh_until).encode(),)
+        steps.append(ldap.Change("replace", "mailferryRouteFreshUntil", fresh))
+    try:
+        connection.modify(before.dn, steps)
+    except Refused as error:
+        if error.result not in _STALE:
+            raise
+        raise Temporary("somebody else has just changed its route", about=before.dn) from error
+
+
+def _routed(entry: ldap.Entry) -> Routed:
+    fresh = entry.text("mailferryRouteFreshUntil")
+    return Routed(
+        dn=entry.dn,
+        id=entry.text("mailferrySourceId") or "",
+        mail=entry.text("mail") or "",
+        kind=entry.text("mailferryKind") or "",
+        route=(entry.text("mailferryRoute") or "").lower(),
+        store=entry.text("mailHost") or "",
+        fresh_until=_seconds(fresh, entry.dn) if fresh else None,
+        forward_to=entry.texts("mailferryForwardTo"),
+        keep_copy=entry.text("mailferryKeepCopy") == "TRUE",
+        external=entry.text("mailferryExternalAddress") or "",
+        members=entry.texts("member"),
+        outside_members=entry.texts("mailferryExternalMember"),
+    )
+
+
+def _told(one: Routed) -> dict[str, str]:
+    fresh = {} if one.fresh_until is None else {"fresh_until": _time(one.fresh_until)}
+    return {"route": one.route, "store": one.store, **fresh}
+
+
+def _time(seconds: float) -> str:
+    """Generalized time (RFC 4517 §3.3.13)."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%d%H%M%SZ")
+
+
+def _seconds(text: str, dn: str) -> float:
+    try:
+        return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        raise IntegrityError(f"mailferryRouteFreshUntil is {text}", about=dn, advice="remove the attribute") from None
+
+
+def _escaped(text: str) -> str:
+    """A value in a filter (RFC 4515 §3)."""
+    return "".join(one if one.isalnum() else "".join(f"\\{byte:02x}" for byte in one.encode()) for one in text)

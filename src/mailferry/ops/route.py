@@ -1,0 +1,86 @@
+"""The use cases behind `mailferry route`: from the settings to Postfix's files, to a change of a route, to a release.
+
+Shows nothing. Invariant: every change is in the ledger's audit.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mailferry.coexist import parking, routes
+from mailferry.coexist.explain import Step
+from mailferry.coexist.explain import explain as explained
+from mailferry.config.settings import read_settings
+from mailferry.errors import SafetyStop, UserError
+from mailferry.ledger import open_ledger
+from mailferry.ledger.store import Ledger
+from mailferry.net import ldap
+from mailferry.ops.directory import server_of
+from mailferry.ops.stack import postfix_settings
+from mailferry.stack.postfix.settings import Route, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What every verb needs. `hours`: how long a changed route is fresh."""
+
+    settings: Settings
+    people: routes.People
+    ledger: Ledger
+    mta: parking.Mta
+    hours: float
+
+
+@contextmanager
+def opened(config: Path, ledger: str | None, default_ledger: Callable[[], str]) -> Iterator[Place]:
+    """Read the settings, connect to the directory (the provider), open the ledger."""
+    whole = read_settings(config)
+    settings = postfix_settings(whole)
+    assert whole.directory is not None and whole.stack is not None and whole.stack.postfix is not None
+    postfix, target = whole.stack.postfix, whole.directory.target
+    mta = parking.Mta(tuple(shlex.split(postfix.postqueue)), tuple(shlex.split(postfix.reload or "")))
+    db = open_ledger(ledger or whole.ledger or default_ledger())
+    with closing(db), ldap.Connection(server_of(target)) as connection:
+        people = routes.People(connection, target.suffix, settings.directory.addresses, settings.open_domain)
+        yield Place(settings, people, db, mta, postfix.fresh_hours)
+
+
+def show(place: Place, address: str) -> list[Step]:
+    """Where a message for this address would go."""
+    return explained(place.people, place.settings, address)
+
+
+def change(place: Place, address: str, route: Route, store: str | None, *, dry_run: bool) -> routes.Changed:
+    """Give somebody a route. UserError: the store is not in the settings."""
+    if store is not None and store.lower() not in place.settings.stores:
+        known = ", ".join(sorted(place.settings.stores))
+        raise UserError("there is no such store", about=store, advice=f"[stack.postfix.stores] has {known}")
+    fresh = place.hours * 3600
+    return routes.set_route(place.people, place.ledger, address, route, store, fresh_seconds=fresh, dry_run=dry_run)
+
+
+def release(place: Place, address: str) -> parking.Released:
+    """Let go what is parked for somebody whose route leads somewhere again. SafetyStop while it does not."""
+    found = routes.find(place.people, address)
+    if found.route == Route.PARKED.value:
+        raise SafetyStop(
+            "its route is still parked, so nothing would leave",
+            about=found.dn,
+            advice=f"mailferry route set {found.mail} exchange (or: local)",
+        )
+    if not parking.waiting(place.mta, found.mail):
+        return parking.Released((), ())
+    parking.forget(place.mta)
+    place.ledger.audit("release begun", id=found.id, dn=found.dn, route=found.route)
+    released = parking.release(place.mta, found.mail)
+    place.ledger.audit("release done", id=found.id, tried=list(released.tried), left=[one.id for one in released.left])
+    return released
+
+
+def settle(place: Place) -> list[str]:
+    """Routes that are no longer fresh become stable; their DNs."""
+    return routes.settle(place.people, place.ledger)
