@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from lab.address_files import PEOPLE, RUSSIANS, Person, netscape, outlook, vcards
 from lab.openldap import ADMIN_PASSWORD, OpenLdap
 from mailferry.cli.main import cli
+from mailferry.errors import UserError
 from mailferry.ops import address_book as ops
 
 BASE = "ou=addressbook,dc=acme,dc=example"
@@ -117,6 +118,20 @@ def test_an_error_leaves_the_old_output(book: Path) -> None:
     assert "there is no vCard in it" in str(result.exception)
     assert (book / "out.ldif").read_bytes() == first
     assert sorted(one.name for one in book.iterdir()) == ["netscape.ldif", "out.ldif", "outlook.csv", "phone.vcf"]
+
+
+def test_no_input_is_overwritten(book: Path) -> None:
+    file = book / "outlook.csv"
+    before = file.read_bytes()
+    for option in ("-o", "--decisions", "--report"):
+        with pytest.raises(UserError, match="would be overwritten"):
+            convert_one(file, option)
+    assert file.read_bytes() == before
+
+
+def convert_one(file: Path, option: str) -> None:
+    arguments = ["directory", "convert", str(file), "-b", BASE, option, str(file.parent / "." / file.name)]
+    CliRunner().invoke(cli, arguments, standalone_mode=False, catch_exceptions=False)
 
 
 def test_reports(book: Path) -> None:

@@ -48,9 +48,13 @@ def convert(
     report: Path | None = None,
 ) -> Converted:
     """Read, clean and write. `output` None: nothing is written. The decisions file is replayed, made if it is not
-    there, and gets the findings that wait. UserError for a file that is none of the kinds, or a base that is no DN."""
+    there, and gets the findings that wait. UserError for a file that is none of the kinds, for one that would be
+    overwritten, or a base that is no DN."""
     if not dn.parse(base):
         raise UserError("the base is empty", about="--base", advice="--base ou=addressbook,dc=acme,dc=example")
+    for written in (output, decisions, report):
+        if written is not None and any(written.exists() and path.exists() and path.samefile(written) for path in files):
+            raise UserError("it is read, and would be overwritten", about=str(written), advice="name another file")
     known = read_decisions(decisions) if decisions is not None and decisions.exists() else Decisions()
     cleaned = clean(_read(files, encoding), Policy(time.time()), known)
     book = make_book(cleaned.recipients, base)
