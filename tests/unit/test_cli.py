@@ -51,6 +51,25 @@ def test_help_imports_no_engine() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_terminal_without_a_letter_gets_it_escaped() -> None:
+    done = ferry("directory", "undo", "Łд", PYTHONIOENCODING="latin-1")
+    assert (done.returncode, r"'\u0141\u0434' is not a valid" in done.stderr) == (2, True)
+
+
+def test_a_full_disk_behind_the_output() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([FERRY, "--version"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (69, "mailferry: output: No space left on device\n")
+
+
+def test_a_bug_of_ours_has_its_own_exit_code() -> None:
+    code = "import mailferry.cli.main as m; m.cli = lambda **_: 1 / 0; m.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 70
+    assert "ZeroDivisionError" in done.stderr
+    assert "please report it" in done.stderr
+
+
 def test_completion_offers_the_commands() -> None:
     done = ferry(_MAILFERRY_COMPLETE="bash_complete", COMP_WORDS="mailferry ver", COMP_CWORD="1")
     assert "verify" in done.stdout
