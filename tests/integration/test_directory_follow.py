@@ -175,12 +175,14 @@ def test_a_cookie_that_the_source_refuses(pair: Pair, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize("moment", range(4))
-def test_control_c_at_any_moment_ends_it_at_once(pair: Pair, names: list[str], moment: int) -> None:
+def test_control_c_and_a_stop_of_the_service_end_it_at_once_at_any_moment(
+    pair: Pair, names: list[str], moment: int
+) -> None:
     pair.ad.add_user(names[0], parent=pair.ou)
     with pair.started("sync", "--follow") as process:
         until(lambda: len(pair.entries()) == 1)
         time.sleep(0.13 * moment)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM if moment % 2 else signal.SIGINT)
         assert process.wait(10) == 130
     with pair.place() as place:
         assert place.ledger.runs()[-1].ended is not None

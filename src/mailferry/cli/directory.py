@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -97,6 +98,7 @@ def sync_command(
     could not be written, or somebody is left out for an error."""
     from mailferry.ops import directory
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as ^C: what is stopped for a bulk load starts again
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if dry_run:
         return int(context.invoke(diff_command, config=config, ledger=ledger, as_json=as_json))
