@@ -58,7 +58,7 @@ def test_everything_comes_also_to_the_replica(pair: Pair, names: list[str], new_
         "targetAddress": f"SMTP:{mail}",
     }
     pair.ad.add(f"CN=Zoe {names[0]},{pair.ou}", {**contact, "proxyAddresses": f"SMTP:{mail}", "mailNickname": "z"})
-    pair.ad.modify(first, replace={"manager": third})
+    pair.ad.modify(first, replace={"manager": third, "c": "DE", "info": "on Tuesdays", "description": "builds ships"})
     with OpenLdap(provider=pair.target) as replica:
         _, step = pair.sync()
         assert step.written is not None and not step.written.failed
@@ -69,6 +69,7 @@ def test_everything_comes_also_to_the_replica(pair: Pair, names: list[str], new_
     person = pair.entry(f"uid={names[0]},ou=people")
     assert person["manager"] == {f"uid={names[2]},ou=people,{pair.target.suffix}".encode()}
     assert person["title"] == {b"Engineer"}
+    assert (person["c"], person["description"]) == ({b"DE"}, {b"on Tuesdays", b"builds ships"})
     legacy = f"IMCEAEX-_o=Acme_ou=First+20Administrative+20Group_cn=Recipients_cn={names[0]}@acme.example"
     assert person["mailLocalAddress"] == {f"{names[0]}@acme.example".encode(), legacy.encode()}
     outer = pair.entry(f"cn=Outer {names[0]},ou=groups")

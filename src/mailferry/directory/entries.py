@@ -22,13 +22,13 @@ Attributes = Mapping[str, tuple[bytes, ...]]
 
 _DETAILS = (
     *("givenName", "sn", "initials", "title", "departmentNumber", "ou", "o", "telephoneNumber", "mobile"),
-    *("facsimileTelephoneNumber", "homePhone", "pager", "street", "l", "st", "postalCode", "roomNumber"),
-    *("employeeNumber", "employeeType", "description", "labeledURI"),
+    *("facsimileTelephoneNumber", "homePhone", "pager", "street", "l", "st", "postalCode", "c", "co"),
+    *("roomNumber", "employeeNumber", "employeeType", "description", "labeledURI"),
 )
 _PHONES = frozenset(("telephoneNumber", "mobile", "facsimileTelephoneNumber", "homePhone", "pager"))
 _KEPT = frozenset(_DETAILS)
 _OF_GROUPS = frozenset(("description", "o", "ou"))
-_SINGLE = frozenset(("employeeNumber",))
+_SINGLE = frozenset(("employeeNumber", "c"))
 OUR_CLASSES = frozenset(
     ("inetOrgPerson", "groupOfNames", "inetLocalMailRecipient", "qmailUser", "mailferryRecipient", "mailferryGroup")
 )
@@ -57,6 +57,7 @@ SPELLING = {name.lower(): name for name in MANAGED}
 _MAILBOX_LIKE = frozenset((RecipientKind.MAILBOX, RecipientKind.SHARED, RecipientKind.ROOM, RecipientKind.EQUIPMENT))
 _NOT_PRINTABLE = re.compile(r"[^A-Za-z0-9 '()+,./:=?-]+")  # RFC 4517 §3.2, PrintableString
 _ENCAPSULATED = re.compile(r"[^A-Za-z0-9=-]+")
+_COUNTRY_CODE = re.compile(r"[A-Za-z]{2}")  # RFC 4517 §3.3.4
 _FOLD = re.compile(r"\s+")
 
 
@@ -242,9 +243,13 @@ def _mail(making: _Making) -> None:
 def _details(making: _Making, person: bool) -> None:
     one = making.placed.recipient
     for name, values in one.details.items():
+        if name == "description" and "info" in one.details:
+            continue
         if name == "info":
             values = (*one.details.get("description", ()), *values)
             name = "description"
+        if name == "c" and not all(map(_COUNTRY_CODE.fullmatch, values)):
+            name = "co"
         if name not in _KEPT or name in ("sn", "mail") or not (person or name in _OF_GROUPS):
             continue
         texts = [_phone(making, name, text) if name in _PHONES else one_line(text) for text in values]

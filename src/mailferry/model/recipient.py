@@ -52,7 +52,7 @@ class Recipient:
     `expires`, `password_changed`: seconds since the epoch; None: never, or not known.
     `details`: everything an address book shows, by the attribute names of inetOrgPerson (RFC 2798, RFC 4519):
     `givenName sn initials title departmentNumber ou o telephoneNumber mobile facsimileTelephoneNumber homePhone pager
-    street l st postalCode c roomNumber employeeNumber employeeType description labeledURI info`.
+    street l st postalCode c co roomNumber employeeNumber employeeType description labeledURI info`.
     `photo`: JPEG. `manager`, `members`, `owners`, `accept_from`, `reject_from` (who may send; empty: all),
     `send_on_behalf`, `full_access`: references.
     `member_filter`: the LDAP filter of a dynamic group. `quota`: bytes. `preferences`: what later steps carry over
