@@ -74,6 +74,10 @@ class Sides:
                 raise AssertionError(f"{address} has {have}, not {subjects}\n{str(self.postfix.queue())[:2000]}")
             time.sleep(0.05)
 
+    def log(self) -> str:
+        """Of the open side's Postfix, which tests/conftest.py shows when a test has failed."""
+        return self.postfix.log()
+
     def drain(self) -> None:
         """Until nothing is on its way on either side."""
         self.postfix.drained()

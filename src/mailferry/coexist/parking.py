@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mailferry.errors import RemoteProtocolError, Temporary
+from mailferry.stack.postfix.tables import DEFERRED, NO_ROUTE, NO_STORE, PARKED_AT
 
 FORGOTTEN_SECONDS = 31.0
 """Postfix's processes remember the latest transport for 30 s."""
@@ -86,7 +87,7 @@ def release(mta: Mta, address: str, *, sleep: Callable[[float], None] = time.sle
     empty = 0
     while True:
         left = waiting(mta, address)
-        again = [one for one in left if one.id not in tried or _is_parked(one)]
+        again = [one for one in left if one.id not in tried or is_parked(one)]
         empty = 0 if left else empty + 1
         # a message that is just passing from one queue to the next is in no listing: look twice
         if empty == 2 or (left and not again and all(one.why for one in left)) or time.monotonic() > deadline:
@@ -102,14 +103,14 @@ def release(mta: Mta, address: str, *, sleep: Callable[[float], None] = time.sle
             together = [one for one in together if one.id in here and not _is_refused(here[one.id])]
 
 
-def _is_parked(one: Waiting) -> bool:
+def is_parked(one: Waiting) -> bool:
     """Whether it waits for the route, not for a server."""
-    return one.why == "deferred transport"
+    return one.why == DEFERRED or any(f"[{place}]" in one.why for place in (PARKED_AT, NO_ROUTE, NO_STORE))
 
 
 def _is_refused(one: Waiting) -> bool:
     """Whether it waits for a server."""
-    return bool(one.why) and not _is_parked(one)
+    return bool(one.why) and not is_parked(one)
 
 
 def _listing(mta: Mta) -> Iterator[dict[str, Any]]:

@@ -93,9 +93,10 @@ transport_maps = {
     }
 # A recipient without a route that makes sense waits; so does one that is asked for by way of the open domain, until
 # its primary address is known.
-relay_transport = {tables.UNROUTED}:none
+relay_transport = {tables.UNROUTED}:unix:{tables.NO_ROUTE}
 
-# --- Parking: mail is accepted, and each message waits for this recipient alone
+# --- Parking: mail is accepted, and each message waits for this recipient alone (also when the queue is flushed:
+# transports.regexp)
 defer_transports = {tables.PARKED} {tables.UNROUTED}
 # Longer than anybody is parked. No warnings to senders meanwhile: watch the queue instead.
 maximal_queue_lifetime = {settings.queue_days}d
@@ -166,7 +167,7 @@ def master(settings: Settings) -> str:
 # To Exchange, and to the stores; a transport of its own each, so that one that is slow holds up no other.
 exchange unix - - n - - smtp
 store unix - - n - - lmtp
-# These never run: main.cf names them in defer_transports.
+# These do not run, as main.cf names them in defer_transports; if somebody flushes the queue, they find no server.
 {tables.PARKED} unix - - n - - lmtp
 {tables.UNROUTED} unix - - n - - lmtp
 

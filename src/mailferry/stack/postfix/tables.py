@@ -14,8 +14,14 @@ from dataclasses import dataclass
 from mailferry.stack.postfix.settings import Route, Settings
 
 UNROUTED, PARKED = "unrouted", "parked"
-"""Services of master.cf that never run, since main.cf names them in defer_transports: mail for them is accepted and
+"""Services of master.cf that do not run, since main.cf names them in defer_transports: mail for them is accepted and
 waits. Postfix's own `retry:` would refuse it instead, also that for people who do not exist."""
+PARKED_AT, NO_ROUTE, NO_STORE = "parked-until-the-route-changes", "no-route", "no-such-store"
+"""Where these would deliver to: sockets that do not exist, which is a reason to wait. For `postqueue -f` runs them all
+the same, and so does `-i` for the other recipients of a message (postconf(5), defer_transports); any other place would
+then bounce what is parked. The queue's listing shows these words as the reason."""
+DEFERRED = "deferred transport"
+"""What it shows before anybody did that."""
 
 _ROUTED = "(mailferryRoute=*)"
 _GROUP = "(objectClass=mailferryGroup)"
@@ -177,7 +183,7 @@ def transports(settings: Settings) -> str:
     lines = [
         "# What ldap-routes.cf answers (such as `local,store1.acme.example,mailbox`) -> transport:nexthop.",
         "# The first line that matches counts. What none matches waits (relay_transport in main.cf).",
-        f"{_has(Route.PARKED.value)}\t{PARKED}:parked",
+        f"{_has(Route.PARKED.value)}\t{PARKED}:unix:{PARKED_AT}",
         f"{_has(Route.EXCHANGE.value)}\t{relay}",
         "",
         "# On the open side mailHost says which store.",
@@ -186,7 +192,7 @@ def transports(settings: Settings) -> str:
             f"{_has(name)}\tstore:inet:{_bracketed(store.host)}:{store.port}"
             for name, store in sorted(settings.stores.items())
         ),
-        f"/./\t{UNROUTED}:mailHost names no store",
+        f"/./\t{UNROUTED}:unix:{NO_STORE}",
         "endif",
         "",
         "# Public folders stay on Exchange. A group comes here only when it has no members: then nobody gets it, as in",
