@@ -71,7 +71,7 @@ class _Running:
 def run(rounds: int, size: int, place: Path, bytecode: Path, when: str, say: Callable[[str], None]) -> list[Row]:
     """Run the case with that many people. `place` is an empty directory that other users can enter, `bytecode` as for
     `environment`; `say` gets a line about each thing done."""
-    say(f"directory: Active Directory with {size} people (made once; 40,000 take some 6 minutes)")
+    say(f"directory: Active Directory with {size} people (made once; 40,000 take some 8 minutes)")
     content = organisation_snapshot(size)
     acme = organisation(size)
     contested = {dirt.other for dirt in acme.dirt}
@@ -101,6 +101,8 @@ def _round(running: _Running, number: int, *, last: bool) -> None:
         running.compared.append(_run(running, place, "everything compared", _OURS, sync))
         for _ in range(2):
             running.nothing.append(_run(running, place, "nothing to do", _OURS, sync))
+        if (place / "log").read_text().count(" entries; nothing ") != 3:
+            raise BenchError("a run after the full one found something to change")
         running.slapadd.append(_slapadd(running, place, target))
         if last:
             _address_book(running, target)
