@@ -25,8 +25,9 @@ from lab import process
 from lab.openldap import LOOKUP_PASSWORD, OpenLdap
 from lab.server import Server
 from mailferry.secret import Secret
+from mailferry.stack.file import File
 from mailferry.stack.openldap.render import ADDRESSES
-from mailferry.stack.postfix.render import File, files
+from mailferry.stack.postfix.render import files
 from mailferry.stack.postfix.settings import Directory, Endpoint, Settings
 
 DOMAIN, OPEN_DOMAIN, EXCHANGE_DOMAIN = "acme.example", "open.acme.example", "exchange.acme.example"

@@ -16,7 +16,7 @@ def stack_command() -> None:
 
 
 @stack_command.command("render")
-@click.argument("server", type=click.Choice(["openldap"]))
+@click.argument("server", type=click.Choice(["openldap", "postfix"]))
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Where the files go.")
 @click.option("--replica", type=click.IntRange(1, 999), metavar="N", help="The N-th replica, not the provider.")
 @options.settings
@@ -27,9 +27,12 @@ def render_command(server: str, out: Path, replica: int | None, config: Path | N
     The same settings give the same files, byte for byte. Files with secrets are readable only to whoever runs this.
     """
     from mailferry.config.settings import read_settings
-    from mailferry.ops.stack import render_openldap
+    from mailferry.ops.stack import render_openldap, render_postfix
 
-    rendered = render_openldap(read_settings(options.settings_path(config)), out, replica)
+    if replica is not None and server != "openldap":
+        raise click.UsageError("--replica is for openldap")
+    settings = read_settings(options.settings_path(config))
+    rendered = render_openldap(settings, out, replica) if server == "openldap" else render_postfix(settings, out)
     if as_json:
         shown = [{"path": str(one.path), "changed": one.changed} for one in rendered]
         click.echo(json.dumps({"schema": 1, "server": server, "files": shown}, indent=2))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mailferry.config.settings import Settings as Config
 from mailferry.errors import ConfigError, Permanent
 from mailferry.secret import Secret
-from mailferry.stack.openldap.files import File, files
+from mailferry.stack.file import File
+from mailferry.stack.openldap.files import files
 from mailferry.stack.openldap.render import ADDRESSES
 from mailferry.stack.openldap.settings import SERVICES, BindThrough, MailSchema, Readers, Role, Settings, Tls
+from mailferry.stack.postfix.files import files as postfix_files
 from mailferry.stack.postfix.settings import Directory as Lookup
 from mailferry.stack.postfix.settings import Endpoint
 from mailferry.stack.postfix.settings import Settings as Postfix
@@ -116,9 +119,18 @@ class Rendered:
 
 def render_openldap(config: Config, out: Path, replica: int | None = None) -> list[Rendered]:
     """Write the files of one host into `out`. ConfigError as above; Permanent when the disk says no."""
+    return _render(files(openldap_settings(config, replica)), out)
+
+
+def render_postfix(config: Config, out: Path) -> list[Rendered]:
+    """The same for the Postfix between both sides."""
+    return _render(postfix_files(postfix_settings(config)), out)
+
+
+def _render(rendered: Iterable[File], out: Path) -> list[Rendered]:
     try:
         out.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return [_write(out, file) for file in files(openldap_settings(config, replica))]
+        return [_write(out, file) for file in rendered]
     except OSError as error:
         raise Permanent(f"cannot write: {error.strerror}", about=error.filename or str(out)) from error
 

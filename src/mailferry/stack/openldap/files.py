@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mailferry.stack.file import File
 from mailferry.stack.openldap import render
 from mailferry.stack.openldap.definitions import FOLDER
 from mailferry.stack.openldap.run import ENVIRONMENT
@@ -29,15 +30,6 @@ class Host:
 
 
 DEBIAN = Host()
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """One file; `mode`: its permissions, 0600 where secrets are in it."""
-
-    name: str
-    content: bytes
-    mode: int = 0o644
 
 
 def files(settings: Settings, host: Host = DEBIAN) -> Iterator[File]:

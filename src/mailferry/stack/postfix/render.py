@@ -7,23 +7,14 @@ parameter: postconf(5), master(5).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+from mailferry.stack.file import File
 from mailferry.stack.postfix import tables
 from mailferry.stack.postfix.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """One file below the configuration directory; `mode`: 0640 (for the group postfix) where a secret is in it."""
-
-    name: str
-    content: bytes
-    mode: int = 0o644
-
-
 def files(settings: Settings) -> Iterator[File]:
-    """Everything below the configuration directory."""
+    """Everything below the configuration directory; the ldap: tables are for the group postfix to read."""
     yield File("main.cf", main(settings).encode())
     yield File("master.cf", master(settings).encode())
     yield File("transports.regexp", tables.transports(settings).encode())

@@ -1,0 +1,133 @@
+"""Releases against a queue that a script plays, and answers of the directory that make no sense."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mailferry.coexist import parking, routes
+from mailferry.coexist.parking import Mta
+from mailferry.errors import IntegrityError, RemoteProtocolError, Temporary, UserError
+from mailferry.net.ldap_entry import Entry
+
+ADDRESS = "alice@acme.example"
+
+
+def queued(number: int, why: str = "deferred transport", address: str = ADDRESS) -> dict[str, object]:
+    recipient = {"address": address, **({"delay_reason": why} if why else {})}
+    others = {"address": "bob@acme.example", "delay_reason": "deferred transport"}
+    return {
+        "queue_name": "deferred",
+        "queue_id": f"4jXX{number:03}",
+        "arrival_time": 1000 + number // 2,
+        "message_size": 9,
+        "recipients": [others, recipient],
+    }
+
+
+def played(folder: Path, *records: object) -> Mta:
+    """A postqueue whose queue is a directory of files; `-i` takes a message out of it, and says so in `tried`."""
+    (folder / "queue").mkdir()
+    for number, record in enumerate(records):
+        name = record["queue_id"] if isinstance(record, dict) else f"raw{number}"
+        (folder / "queue" / name).write_text((record if isinstance(record, str) else json.dumps(record)) + "\n")
+    script = folder / "postqueue"
+    script.write_text(f"""#!/bin/sh
+cd {folder}/queue
+case $1 in
+    -j) cat ./* 2> /dev/null; exit 0 ;;
+    -i) echo "$2" >> ../tried; grep -q "keep" "$2" || rm "$2" ;;
+esac
+""")
+    script.chmod(0o755)
+    return Mta((str(script),), ("true",))
+
+
+def test_what_waits_is_listed_oldest_first(tmp_path: Path) -> None:
+    mta = played(
+        tmp_path, queued(3), queued(2), queued(7, address="carol@acme.example"), queued(0, address="ALICE@acme.example")
+    )
+    assert [one.id for one in parking.waiting(mta, ADDRESS)] == ["4jXX000", "4jXX002", "4jXX003"]
+
+
+def test_a_release_takes_them_one_after_the_other(tmp_path: Path) -> None:
+    mta = played(tmp_path, *(queued(number) for number in (5, 1, 4)), queued(2, address="carol@acme.example"))
+    released = parking.release(mta, ADDRESS, sleep=lambda _: None)
+    assert released == parking.Released(("4jXX001", "4jXX004", "4jXX005"), ())
+    assert (tmp_path / "tried").read_text().split() == list(released.tried)
+
+
+def test_a_release_tries_again_what_was_parked_once_more(tmp_path: Path) -> None:
+    mta = played(tmp_path, queued(1, "connect to mx[parked-until-the-route-changes]: No such file (keep)"))
+    released = parking.release(mta, ADDRESS, sleep=lambda _: None, seconds=0.3)
+    assert [one.id for one in released.left] == ["4jXX001"] and released.tried == ("4jXX001",)
+
+
+def test_a_release_leaves_to_postfix_what_the_other_side_refuses(tmp_path: Path) -> None:
+    mta = played(tmp_path, queued(1, "connect to store1: Connection refused (keep)"), queued(2))
+    released = parking.release(mta, ADDRESS, sleep=lambda _: None)
+    assert [one.id for one in released.left] == ["4jXX001"]
+    assert (tmp_path / "tried").read_text().split() == ["4jXX001", "4jXX002"], "each one once"
+
+
+def test_without_a_command_to_reload_it_waits(tmp_path: Path) -> None:
+    waits: list[float] = []
+    parking.forget(Mta(), waits.append)
+    parking.forget(Mta(reload=("true",)), waits.append)
+    assert waits == [31.0]
+
+
+@pytest.mark.parametrize("line", ["not JSON", '{"queue_id": "-d ALL", "recipients": []}', "{}"])
+def test_a_listing_that_makes_no_sense_is_an_error(tmp_path: Path, line: str) -> None:
+    with pytest.raises(RemoteProtocolError, match="not a line of a queue"):
+        parking.waiting(played(tmp_path, line), ADDRESS)
+
+
+def test_a_command_that_fails_says_why(tmp_path: Path) -> None:
+    with pytest.raises(Temporary, match="did not run"):
+        parking.waiting(Mta((str(tmp_path / "missing"),)), ADDRESS)
+    with pytest.raises(Temporary, match="ended with 3: mail system is down"):
+        parking.forget(Mta(reload=("sh", "-c", "echo mail system is down >&2; exit 3")))
+
+
+class Answers:
+    """A directory that gives the same entries to every search, and remembers the filters."""
+
+    def __init__(self, *entries: Entry) -> None:
+        self.entries = entries
+        self.filters: list[str] = []
+
+    def search(self, base: str, filter: str, attributes: object) -> list[Entry]:
+        self.filters.append(filter)
+        return list(self.entries)
+
+
+def people(answers: Answers) -> routes.People:
+    return routes.People(answers, "dc=acme,dc=example", open_domain="open.acme.example")  # type: ignore[arg-type]
+
+
+def test_an_address_cannot_say_what_is_searched() -> None:
+    answers = Answers(Entry("uid=a"))
+    routes.find(people(answers), "*)(uid=*@acme.example")
+    routes.find(people(answers), "al*ce@OPEN.acme.example")
+    assert answers.filters == [
+        "(mailLocalAddress=\\2a\\29\\28uid\\3d\\2a\\40acme\\2eexample)",
+        "(&(uid=al\\2ace)(mailferryRoute=*))",
+    ]
+
+
+def test_nobody_two_and_no_address() -> None:
+    with pytest.raises(UserError, match="nobody"):
+        routes.find(people(Answers()), ADDRESS)
+    with pytest.raises(IntegrityError, match="uid=a and to uid=b"):
+        routes.find(people(Answers(Entry("uid=a"), Entry("uid=b"))), ADDRESS)
+    for wrong in ("alice", "@acme.example", "alice@"):
+        with pytest.raises(UserError, match="not an address"):
+            routes.find(people(Answers()), wrong)
+
+
+def test_a_mark_that_is_no_time_is_named() -> None:
+    with pytest.raises(IntegrityError, match="soon"):
+        routes.find(people(Answers(Entry("uid=a", {"mailferryroutefreshuntil": (b"soon",)}))), ADDRESS)
