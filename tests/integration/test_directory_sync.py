@@ -274,6 +274,9 @@ def test_a_refused_entry_does_not_stop_the_others(pair: Pair, names: list[str]) 
     with pair.place() as place:
         states = [(one.state, one.error) for one in records.changes(place.ledger, place.directory.id, run_id)]
     assert [error is not None for state, error in states if state is ChangeState.FAILED] == [True]
+    shown = pair.cli("sync").stdout
+    assert f"\n  failed: uid={names[0]},ou=people,{pair.target.suffix}: the value breaks a constraint" in shown
+    assert "“non-unique”: another entry there has this value" in shown
 
 
 def test_one_process_at_a_time(pair: Pair, names: list[str]) -> None:

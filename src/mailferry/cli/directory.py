@@ -366,7 +366,9 @@ def _summary_lines(step: Stepped, run_id: int | None) -> Iterator[str]:
         + (f"; {counts['failed']} failed" if counts["failed"] else "")
     )
     for dn, why in step.written.failed[:_SHOWN] if step.written else ():
-        yield f"  failed: {dn}: {why}"
+        yield f"  failed: {why if why.startswith(dn) else f'{dn}: {why}'}"
+    if step.same and counts["wrong"] and not counts["left_out"]:
+        yield "  somebody is left out: `mailferry directory sync --full` names them"
 
 
 def _wrong(step: Stepped) -> bool:

@@ -76,7 +76,10 @@ _REFUSALS: dict[int, tuple[str, str]] = {
     Result.INVALID_DN: ("the server takes this for no valid DN", "check commas, quotes and backslashes"),
     Result.INSUFFICIENT_ACCESS: ("this account has no right to do it", "have the right given to the bind account"),
     Result.UNWILLING: ("the server is unwilling", ""),
-    Result.CONSTRAINT: ("the value breaks a constraint of the server", "see the server's words"),
+    Result.CONSTRAINT: (
+        "the value breaks a constraint of the server",
+        "see the server's words; “non-unique”: another entry there has this value",
+    ),
     Result.OBJECT_CLASS_VIOLATION: ("the entry breaks the schema", "see the server's words; is our schema loaded?"),
     Result.ALREADY_EXISTS: ("there is such an entry already", ""),
     Result.FILTER_ERROR: ("not a valid search filter", "check its brackets and backslashes (RFC 4515)"),
