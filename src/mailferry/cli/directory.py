@@ -365,8 +365,12 @@ def _summary_lines(step: Stepped, run_id: int | None) -> Iterator[str]:
         + (f"; {counts['excluded']} excluded" if counts["excluded"] else "")
         + (f"; {counts['failed']} failed" if counts["failed"] else "")
     )
-    for dn, why in step.written.failed[:_SHOWN] if step.written else ():
-        yield f"  failed: {why if why.startswith(dn) else f'{dn}: {why}'}"
+    failed = step.written.failed if step.written else []
+    shown = [(why if why.startswith(dn) else f"{dn}: {why}").partition("\n") for dn, why in failed[:_SHOWN]]
+    yield from (f"  failed: {what}" for what, _, _ in shown)
+    if len(failed) > _SHOWN:
+        yield f"  … and {len(failed) - _SHOWN} more"
+    yield from dict.fromkeys(advice for _, _, advice in shown if advice)
     if step.same and counts["wrong"] and not counts["left_out"]:
         yield "  somebody is left out: `mailferry directory sync --full` names them"
 
