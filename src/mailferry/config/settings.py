@@ -74,11 +74,13 @@ class Source(_Table):
 class Branches(_Table):
     """Under which entry (relative to the suffix) each kind of recipient stands."""
 
-    people: str = Field(default="ou=people", description="People with a mailbox here or elsewhere.")
-    groups: str = Field(default="ou=groups", description="Groups and dynamic groups.")
-    contacts: str = Field(default="ou=contacts", description="Mail contacts: people outside.")
-    shared: str = Field(default="ou=shared", description="Shared mailboxes and public folders with an address.")
-    resources: str = Field(default="ou=resources", description="Rooms and equipment.")
+    people: DistinguishedName = Field(default="ou=people", description="People with a mailbox here or elsewhere.")
+    groups: DistinguishedName = Field(default="ou=groups", description="Groups and dynamic groups.")
+    contacts: DistinguishedName = Field(default="ou=contacts", description="Mail contacts: people outside.")
+    shared: DistinguishedName = Field(
+        default="ou=shared", description="Shared mailboxes and public folders with an address."
+    )
+    resources: DistinguishedName = Field(default="ou=resources", description="Rooms and equipment.")
 
 
 class Target(_Table):
@@ -105,6 +107,13 @@ class Target(_Table):
     def _bulk_is_whole(self) -> Self:
         if len({self.bulk is None, self.bulk_stop is None, self.bulk_start is None}) > 1:
             raise ValueError("bulk, bulk_stop and bulk_start go together")
+        return self
+
+    @model_validator(mode="after")
+    def _branches_are_relative(self) -> Self:
+        for branch in self.branches.model_dump().values():
+            if branch.lower().endswith(f",{self.suffix.lower()}"):
+                raise ValueError(f"branches are relative to the suffix: {branch}")
         return self
 
 
@@ -240,11 +249,24 @@ def directory_settings(path: Path) -> tuple[Settings, DirectorySettings]:
     return settings, settings.directory
 
 
+_WRONG = {
+    "extra_forbidden": "no such setting",
+    "missing": "it is needed",
+    "string_pattern_mismatch": "it is not of the right form",
+    "string_type": "a text in quotation marks is wanted",
+    "tuple_type": 'a list is wanted, such as ["a", "b"]',
+    "int_parsing": "a whole number is wanted",
+    "float_parsing": "a number is wanted",
+    "bool_parsing": "true or false is wanted",
+}
+"""Words for people in place of pydantic's, by its type of error."""
+
+
 def _config_error(path: Path, error: ValidationError) -> ConfigError:
     wrong = []
     for one in error.errors(include_url=False, include_input=False, include_context=False):
         key = ".".join(map(str, one["loc"]))
-        what = {"extra_forbidden": "no such setting", "missing": "it is needed"}.get(one["type"], one["msg"])
+        what = _WRONG.get(one["type"], one["msg"])
         wrong.append(f"{key}: {what.removeprefix('Value error, ')}")
     return ConfigError("; ".join(wrong), about=str(path), advice="docs/settings.md describes every setting")
 
