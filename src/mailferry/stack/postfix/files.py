@@ -37,13 +37,14 @@ cd "$(dirname "$0")"
 config={shlex.quote(str(settings.config_dir))}
 PATH=$PATH:/usr/sbin
 command -v postconf > /dev/null || {{ echo "install.sh: apt-get install postfix postfix-ldap" >&2; exit 1; }}
-postconf -m 2> /dev/null | grep -qx ldap || {{ echo "install.sh: apt-get install postfix-ldap" >&2; exit 1; }}
 
 # What can be refused is refused here, while the server still runs as before.
 new=$(mktemp -d)
 trap 'rm -rf "$new"' EXIT
-cp main.cf master.cf "$new"
-said=$(postconf -c "$new" 2>&1 > /dev/null; postconf -M -c "$new" 2>&1 > /dev/null)
+cp {names} "$new"
+sed "s|$config/|$new/|g" main.cf > "$new/main.cf"
+postconf -c "$new" -m | grep -qx ldap || {{ echo "install.sh: apt-get install postfix-ldap" >&2; exit 1; }}
+said=$({{ postconf -n -c "$new" && postconf -M -c "$new"; }} 2>&1 > /dev/null) || said=${{said:-refused}}
 [ -z "$said" ] || {{ echo "$said" >&2; exit 1; }}
 
 stamp=$(date +%Y%m%d-%H%M%S)
