@@ -179,6 +179,7 @@ def test_the_brake(pair: Pair, names: list[str]) -> None:
         pair.sync()
     assert "--allow-changes 3" in caught.value.advice
     assert pair.entries() == before
+    assert "no change; the target: 3 of 3 entries would be changed" in pair.cli("status").stdout.splitlines()[-1]
     assert len(pair.diff().diff.changes) == 3
     pair.sync(allowed=3)
     assert len(pair.entries()) == 2

@@ -28,7 +28,7 @@ from mailferry.directory.readers import ChangeReader, Reader
 from mailferry.directory.sync import Progress, Stepped, World
 from mailferry.directory.undo import Undone, undo
 from mailferry.directory.writer import Bulk
-from mailferry.errors import ConfigError, Permanent, Temporary, UserError
+from mailferry.errors import ConfigError, MailferryError, Permanent, Temporary, UserError, explain
 from mailferry.ledger import directory as records
 from mailferry.ledger import open_ledger
 from mailferry.ledger.rows import ChangeState, Directory, Run
@@ -253,13 +253,19 @@ def follow(
 
 @contextmanager
 def running(place: Place, argv: Sequence[str]) -> Iterator[int]:
-    """A run of the ledger that holds the directory. It ends in the ledger unless the process is killed."""
+    """A run of the ledger that holds the directory. It ends in the ledger, with what stopped it, unless the process is
+    killed."""
     with records.held(place.ledger, place.directory.id):
         run_id = place.ledger.begin_run(shlex.join(argv))
+        trouble: dict[str, Any] = {}
         try:
             yield run_id
+        except MailferryError as error:
+            trouble = {"trouble": explain(error).partition("\n")[0]}
+            raise
         finally:
-            place.ledger.end_run(run_id, _last_summary(place.ledger, run_id))
+            known = {"directory": "sync"} if trouble else {}
+            place.ledger.end_run(run_id, known | _last_summary(place.ledger, run_id) | trouble)
 
 
 def _last_summary(ledger: Ledger, run_id: int) -> dict[str, Any]:
