@@ -13,7 +13,7 @@ _SHOWN = 40
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command("convert")
+@click.command("convert", short_help="Turn address book files into LDIF.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE…", type=_FILE)
 @click.option(
     "-b", "--base", required=True, metavar="DN", help="Where the entries stand: ou=addressbook,dc=acme,dc=org."

@@ -51,7 +51,7 @@ def directory_command() -> None:
 directory_command.add_command(convert_command)
 
 
-@directory_command.command("diff")
+@directory_command.command("diff", short_help="Print what `sync` would change.")
 @config
 @options.as_json
 def diff_command(config: Path | None, ledger: str | None, as_json: bool) -> int:
@@ -71,7 +71,7 @@ def diff_command(config: Path | None, ledger: str | None, as_json: bool) -> int:
     return 1 if step.diff.changes or _wrong(step) else 0
 
 
-@directory_command.command("sync")
+@directory_command.command("sync", short_help="Make the target what the source says.")
 @config
 @options.as_json
 @click.option("--follow", is_flag=True, help="Go on: bring every change of the source within seconds.")
@@ -114,7 +114,7 @@ def sync_command(
     return 1 if _wrong(step) else 0
 
 
-@directory_command.command("undo")
+@directory_command.command("undo", short_help="Take back what a run changed.")
 @click.argument("run", type=click.IntRange(1, 2**31))
 @config
 @options.as_json
@@ -152,7 +152,7 @@ def undo_command(
     return 1 if stays else 0
 
 
-@directory_command.command("status")
+@directory_command.command("status", short_help="Show what the latest runs changed.")
 @config
 @options.as_json
 def status_command(config: Path | None, ledger: str | None, as_json: bool) -> None:
@@ -197,7 +197,7 @@ def status_command(config: Path | None, ledger: str | None, as_json: bool) -> No
         click.echo("nothing has been written yet; begin with `mailferry directory diff`")
 
 
-@directory_command.command("clean")
+@directory_command.command("clean", short_help="Report what is wrong in the source.")
 @config
 @options.as_json
 @click.option("--all", "everything", is_flag=True, help="Every finding, also notes and what is decided.")
@@ -231,7 +231,7 @@ def clean_command(config: Path | None, ledger: str | None, as_json: bool, everyt
     return 1 if cleaned.open else 0
 
 
-@directory_command.command("accounts")
+@directory_command.command("accounts", short_help="Write the list for `copy --accounts`.")
 @config
 @click.option(
     "--output", type=click.Path(path_type=Path), metavar="FILE.csv", help="Where to (default: standard output)."
@@ -252,7 +252,7 @@ def accounts_command(config: Path | None, ledger: str | None, output: Path | Non
             out.close()
 
 
-@directory_command.command("exchange-script")
+@directory_command.command("exchange-script", short_help="Write a script for Exchange's side.")
 @config
 @options.as_json
 @click.option(
