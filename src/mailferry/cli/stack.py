@@ -15,14 +15,14 @@ def stack_command() -> None:
     """The servers of the open platform, rendered from mailferry.toml."""
 
 
-@stack_command.command("render")
+@stack_command.command("render", short_help="Write the files that set a server up on a host.")
 @click.argument("server", type=click.Choice(["openldap", "postfix"]))
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Where the files go.")
 @click.option("--replica", type=click.IntRange(1, 999), metavar="N", help="The N-th replica, not the provider.")
 @options.settings
 @options.as_json
 def render_command(server: str, out: Path, replica: int | None, config: Path | None, as_json: bool) -> int:
-    """Write the files that make a host that SERVER, with a README of what to do with them. Nothing is installed.
+    """Write the files that set SERVER up on a host, with a README of what to do there. Nothing is installed.
 
     The same settings give the same files, byte for byte. Files with secrets are readable only to whoever runs this.
     """
