@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -17,7 +18,7 @@ from lab.process import workspace
 from mailferry.cli.route import route_command
 from mailferry.coexist import parking, routes
 from mailferry.coexist.explain import explain
-from mailferry.errors import SafetyStop, UserError
+from mailferry.errors import SafetyStop, Temporary, UserError
 from mailferry.ledger import open_ledger
 from mailferry.ledger.store import Ledger
 from mailferry.net import ldap
@@ -200,6 +201,44 @@ def test_a_change_is_recorded_before_and_after_and_may_be_repeated(
         (routes.SET, "exchange", "local"),
         (routes.SET, "local", "local"),
     ]
+
+
+def test_two_who_change_a_route_at_once(both: Sides, place: ops.Place, new_user: Callable[[], str]) -> None:
+    uid = new_user()
+    address = both.add(uid)
+    search = place.people.connection.search
+
+    def late(*arguments: Any, **more: Any) -> list[ldap.Entry]:
+        found = list(search(*arguments, **more))
+        both.change(uid, mailferryRoute="parked")  # by somebody else, between reading and writing
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place.people.connection, "search", late)
+        with pytest.raises(Temporary, match="somebody else"):
+            ops.change(place, address, Route.LOCAL, STORE, dry_run=False)
+    assert [one.what for one in place.ledger.events()] == [routes.INTENDED], "it was not made"
+    assert routes.find(place.people, address).store == ""
+    assert ops.change(place, address, Route.LOCAL, STORE, dry_run=False).before.route == "parked"
+
+
+def test_the_directory_goes_away_while_mail_waits(both: Sides, place: ops.Place, new_user: Callable[[], str]) -> None:
+    address = both.add(new_user())
+    park(both, place, address, ["still here"])
+    both.openldap.halt()
+    try:
+        parking.forget(place.mta)
+        both.postfix.run("postqueue", "-i", parking.waiting(place.mta, address)[0].id)
+        deadline = time.monotonic() + 15
+        while not any(one.why and not parking.is_parked(one) for one in parking.waiting(place.mta, address)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        both.openldap.start()
+    both.change(address.partition("@")[0], mailferryRoute="local", mailHost=STORE)
+    parking.forget(place.mta)
+    assert parking.release(place.mta, address).left == ()
+    both.wait(both.store, address, ["still here"])
 
 
 def test_a_change_that_makes_no_sense_is_refused(both: Sides, place: ops.Place, new_user: Callable[[], str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import smtplib
 import time
 from collections.abc import Callable, Iterator
@@ -119,13 +120,26 @@ def test_a_group_without_members_gets_nothing_and_bounces_nothing(both: Sides, n
 
 def test_a_group_larger_than_postfix_likes_by_itself(both: Sides, new_user: Callable[[], str]) -> None:
     address = both.add(new_user(), "local")
-    # more than virtual_alias_expansion_limit's default; addresses that have no route, so they just wait
+    # more than virtual_alias_expansion_limit's default; addresses that bounce without a connection
     outside = [f"m{n}@{OPEN_DOMAIN}" for n in range(1100)]
     big = both.group(new_user(), [address.partition("@")[0]], mailferryExternalMember=outside)
     both.postfix.send(big, "to very many")
     both.wait(both.store, address, ["to very many"])
     assert "nrcpt=1101 (queue active)" in both.postfix.log()
-    both.postfix.run("postsuper", "-d", "ALL")
+    both.drain()
+
+
+def test_groups_in_a_circle_are_put_off_soon(both: Sides, new_user: Callable[[], str]) -> None:
+    one, two, uid = new_user(), new_user(), new_user()
+    address = both.add(uid, "local")
+    below = f"ou=groups,{both.openldap.suffix}"
+    first = both.group(one, [uid, f"cn={two},{below}"])
+    both.group(two, [uid, f"cn={one},{below}"])
+    began = time.monotonic()
+    with pytest.raises(smtplib.SMTPDataError) as caught:
+        both.postfix.send(first, "round and round")
+    assert caught.value.smtp_code == 451 and time.monotonic() - began < 10
+    assert both.stored(both.store, address) == []
 
 
 def test_aliases_and_replies_to_old_exchange_messages_arrive(both: Sides, new_user: Callable[[], str]) -> None:
@@ -155,6 +169,13 @@ def test_forwarding_of_people_who_moved(both: Sides, new_user: Callable[[], str]
     both.drain()
     assert both.stored(both.store, left) == []
     assert both.stored(both.store2, to) == ["kept", "left"], "Exchange forwards for those who are there"
+
+
+def test_who_is_gone_by_the_time_of_delivery_bounces(both: Sides, new_user: Callable[[], str]) -> None:
+    address = both.add(new_user(), "local", mailferryForwardTo=f"gone-{new_user()}@{DOMAIN}")
+    both.postfix.send(address, "to nobody")
+    both.drain()
+    assert re.search(f"orig_to=<{address}>.*dsn=5.1.1, status=bounced .no such address", both.postfix.log())
 
 
 def test_who_may_send_to_a_restricted_group(both: Sides, new_user: Callable[[], str]) -> None:

@@ -74,8 +74,8 @@ def test_the_password_is_in_the_tables_alone_which_are_closed() -> None:
         ("local,my.store1.acme.example,mailbox", "unrouted:unix:no-such-store"),
         ("public-folder", "exchange:[ex1.acme.example]:25"),
         ("dynamic-group", "discard:this group has no members"),
-        ("mail-user", ""),
-        ("nonsense,mailbox", ""),
+        ("mail-user", "unrouted:unix:no-route"),
+        ("nonsense,mailbox", "unrouted:unix:no-route"),
     ],
 )
 def test_what_becomes_of_an_answer_of_the_directory(answer: str, transport: str) -> None:

@@ -79,12 +79,12 @@ transport_maps = {
             (
                 f"inline:{{ {{ {settings.exchange_domain} = {to_exchange} }} }}",
                 f"pipemap:{{ ldap:{here}/{tables.ROUTES.file}, regexp:{here}/transports.regexp }}",
+                f"pipemap:{{ ldap:{here}/{tables.OPEN_ROUTES.file}, regexp:{here}/transports.regexp }}",
             )
         )
     }
-# A recipient without a route that makes sense waits; so does one that is asked for by way of the open domain, until
-# its primary address is known.
-relay_transport = {tables.UNROUTED}:unix:{tables.NO_ROUTE}
+# Whoever is not in the directory, or no longer.
+relay_transport = error:5.1.1 no such address
 
 # --- Parking: mail is accepted, and each message waits for this recipient alone (also when the queue is flushed:
 # transports.regexp)

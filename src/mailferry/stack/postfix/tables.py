@@ -54,6 +54,13 @@ ROUTES = Table(
     "",
     "mailferryRoute, mailHost, mailferryKind",
 )
+OPEN_ROUTES = Table(
+    "open-routes",
+    "The same for UID@ the open side's routing domain.",
+    _ROUTED,
+    ROUTES.result,
+    in_open_domain=True,
+)
 GROUPS = Table(
     "groups",
     "The primary addresses of all members of a group, groups in groups included.",
@@ -138,7 +145,7 @@ INSIDE_ONLY = Table(
 )
 
 TABLES = (
-    *(RECIPIENTS, ROUTES, GROUPS, FORWARD_KEEP, FORWARD, OUTSIDE, PRIMARY, OPEN),
+    *(RECIPIENTS, ROUTES, OPEN_ROUTES, GROUPS, FORWARD_KEEP, FORWARD, OUTSIDE, PRIMARY, OPEN),
     *(FRESH, STABLE, OPEN_FRESH, OPEN_STABLE, INSIDE_ONLY, CHOSEN_ONLY, CHOSEN),
 )
 ALIASES = (GROUPS, FORWARD_KEEP, FORWARD, OUTSIDE, PRIMARY, OPEN)
@@ -182,7 +189,7 @@ def transports(settings: Settings) -> str:
     relay = f"exchange:[{settings.exchange.host}]:{settings.exchange.port}"
     lines = [
         "# What ldap-routes.cf answers (such as `local,store1.acme.example,mailbox`) -> transport:nexthop.",
-        "# The first line that matches counts. What none matches waits (relay_transport in main.cf).",
+        "# The first line that matches counts. Whoever is not in the directory does not come here.",
         f"{_has(Route.PARKED.value)}\t{PARKED}:unix:{PARKED_AT}",
         f"{_has(Route.EXCHANGE.value)}\t{relay}",
         "",
@@ -200,6 +207,9 @@ def transports(settings: Settings) -> str:
         f"{_has('public-folder')}\t{relay}",
         f"{_has('group')}\tdiscard:this group has no members",
         f"{_has('dynamic-group')}\tdiscard:this group has no members",
+        "",
+        "# A route that makes no sense, or none: it waits. (Contacts are other addresses before they come here.)",
+        f"/./\t{UNROUTED}:unix:{NO_ROUTE}",
     ]
     return "\n".join(lines) + "\n"
 
