@@ -186,6 +186,10 @@ class Done(NamedTuple):
         return json.loads(self.out)
 
 
+HANGS_UP = ("env", "--default-signal=HUP")
+"""A closed terminal ends it, also where the tests themselves were started by nohup."""
+
+
 @dataclass(slots=True)
 class Running:
     """A command under way, with all its processes."""
@@ -237,7 +241,7 @@ class Move:
         }
         if crash_at:
             environment[VARIABLE] = crash_at
-        argv = [*self.wrapper, *COMMAND, "copy", self.source, self.target, "--ledger", self.ledger]
+        argv = [*HANGS_UP, *self.wrapper, *COMMAND, "copy", self.source, self.target, "--ledger", self.ledger]
         return Running(
             subprocess.Popen(
                 [*argv, *self.options, *options, *(["--json"] if as_json else [])],

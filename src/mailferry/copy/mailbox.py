@@ -103,7 +103,7 @@ async def _attempts(
             if not connected and isinstance(error, RemoteProtocolError):
                 raise  # not a server of this kind; once connected, one message may make a good server say nonsense
             first = None
-            reached = work.total().copied + work.suspects.number
+            reached = work.arrived + work.suspects.number
             fruitless = 0 if reached > most else fruitless + 1
             most = max(most, reached)
             if fruitless >= policy.patience:

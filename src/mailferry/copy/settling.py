@@ -58,6 +58,7 @@ async def settle_sent(
     marks = {one.uid: one.listed for one in found}
     arrived = [(uid, marks[to].flags, marks[to].keywords) for uid, to in sorted({**settled, **by_headers}.items())]
     await ledger.write(lambda db: db.set_flags(lease, folder_id, arrived))
+    mailbox.arrived += len(arrived)
     return {*settled, *by_headers}
 
 

@@ -66,6 +66,9 @@ class MailboxWork:
     suspects: Suspects
     careful: bool = False
     expected: int = 0
+    arrived: int = 0
+    """Messages of which an attempt learned that they are in the target, over all attempts: the measure of progress."""
+
     counts: dict[int, Counts] = field(default_factory=dict)
     """By folder id; an attempt that follows another replaces them."""
 
@@ -159,6 +162,7 @@ class FolderWork:
                 self.counts.bytes += row.size
             await self.lost_marks(row.source_uid, row.flags, row.keywords)
         await self.ledger.write(lambda db: db.confirm(self.lease, self.row.id, stored))
+        self.mailbox.arrived += len(stored)
         await self.unsent(refused)
 
     async def unsent(self, uids: Sequence[int]) -> None:

@@ -87,7 +87,8 @@ def _standard(one: Recipient, entry: Entry) -> Mapping[str, tuple[bytes, ...]]:
     found |= {"cn": kept.pop("cn"), "sn": kept.pop("sn")}
     if mail:
         found["mail"] = tuple(address.encode() for address in mail)
-    kept.pop("mail", None)
+    for name in ("mail", *_COUNTRY):  # the country stands in the postal address
+        kept.pop(name, None)
     postal = _postal(one)
     if postal:
         found["postalAddress"] = (postal.encode(),)
