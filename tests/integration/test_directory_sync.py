@@ -9,19 +9,19 @@ from pathlib import Path
 import ldap
 import pytest
 
-from lab.openldap import OpenLdap
+from lab.openldap import LOOKUP_PASSWORD, WRITER_PASSWORD, OpenLdap
 from lab.process import PASSWORD
 from lab.samba import Samba
 from mailferry.directory import sync as syncing
 from mailferry.directory import writer
 from mailferry.directory.diff import Operation
-from mailferry.errors import Busy, SafetyStop, Temporary, UserError
+from mailferry.errors import Busy, Permanent, SafetyStop, Temporary, UserError
 from mailferry.ledger import directory as records
 from mailferry.ledger.rows import ChangeState, DirectoryAccount
 from mailferry.ops import directory
 from mailferry.stack.openldap.settings import MailSchema
 from mailferry.wire import ldif
-from tests.directories import Pair, group_of, ou_of, until
+from tests.directories import TARGET_VARIABLE, Pair, group_of, ou_of, until
 
 
 @pytest.fixture
@@ -259,6 +259,23 @@ def test_taking_back_leaves_what_others_changed_since(pair: Pair, names: list[st
     assert undone.written.done == 1
     assert pair.entry(f"uid={names[0]},ou=people")["title"] == {b"By hand"}
     assert pair.entry(f"uid={names[1]},ou=people")["title"] == {b"Engineer"}
+
+
+def test_a_target_that_refuses_everything_is_asked_no_longer(
+    pair: Pair, new_user: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dns = people(pair, [new_user() for _ in range(21)])
+    pair.sync()
+    for dn in dns:
+        pair.ad.modify(dn, replace={"title": "Chief"})
+    writer_dn, lookup_dn = pair.target.settings.writer_dn, pair.target.settings.lookup_dn
+    pair.config.write_text(pair.config.read_text().replace(writer_dn, lookup_dn))
+    monkeypatch.setenv(TARGET_VARIABLE, LOOKUP_PASSWORD)
+    with pytest.raises(Permanent, match="refuses every change"):
+        pair.sync(allowed=21)
+    pair.configure()
+    monkeypatch.setenv(TARGET_VARIABLE, WRITER_PASSWORD)
+    assert operations(pair.sync(allowed=21)[1]) == ["modify"] * 21
 
 
 def test_a_refused_entry_does_not_stop_the_others(pair: Pair, names: list[str]) -> None:

@@ -18,6 +18,7 @@ from mailferry.ledger.store import Ledger
 from mailferry.net import ldap
 from mailferry.net.ldap_errors import Refused, Result
 from mailferry.stack.postfix.settings import Route
+from mailferry.wire import dn as names
 
 FRESH_SECONDS = 24 * 3600.0
 INTENDED, SET = "route intended", "route set"
@@ -74,9 +75,9 @@ def find(people: People, address: str) -> Routed:
     local, _, domain = address.rpartition("@")
     if not local or not domain:
         raise UserError("not an address", about=address, advice="for example alice@acme.example")
-    key = f"({people.addresses}={_escaped(address)})"
+    key = f"({people.addresses}={names.in_filter(address)})"
     if domain.lower() == people.open_domain:
-        key = f"(&(uid={_escaped(local)})(mailferryRoute=*))"
+        key = f"(&(uid={names.in_filter(local)})(mailferryRoute=*))"
     found = list(people.connection.search(people.suffix, key, _ATTRIBUTES))
     if not found:
         advice = "`mailferry directory diff` shows whether the source has somebody new"
@@ -202,8 +203,3 @@ def _seconds(text: str, dn: str) -> float:
         return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()
     except ValueError:
         raise IntegrityError(f"mailferryRouteFreshUntil is {text}", about=dn, advice="remove the attribute") from None
-
-
-def _escaped(text: str) -> str:
-    """A value in a filter (RFC 4515 §3)."""
-    return "".join(one if one.isalnum() else "".join(f"\\{byte:02x}" for byte in one.encode()) for one in text)

@@ -37,6 +37,10 @@ _CHUNK = 1 << 18
 _MANY = 200
 """From so many values on, only the differing ones are sent."""
 
+_HOPELESS = (Result.INSUFFICIENT_ACCESS, Result.UNWILLING, Result.REFERRAL)
+_TRIES = 20
+"""So many changes refused for one of these reasons, and none made: none will be."""
+
 _STALE = (Result.NO_SUCH_ATTRIBUTE, Result.VALUE_EXISTS)
 
 
@@ -66,7 +70,7 @@ def read_some(connection: ldap.Connection, suffix: str, source_ids: Sequence[str
     """The entries of these recipients, as far as there are any."""
     seen: dict[str, str] = {}
     for at in range(0, len(source_ids), 50):
-        parts = "".join(f"(mailferrySourceId={_escaped(one)})" for one in source_ids[at : at + 50])
+        parts = "".join(f"(mailferrySourceId={names.in_filter(one)})" for one in source_ids[at : at + 50])
         for found in connection.search(suffix, f"(|{parts})", MANAGED):
             source_id = found.text("mailferrySourceId") or ""
             _once(seen, source_id, found.dn)
@@ -85,11 +89,6 @@ def _once(seen: dict[str, str], source_id: str, dn: str) -> None:
 
 def _entry(found: ldap.Entry) -> Entry:
     return Entry(found.dn, {SPELLING.get(name, name): values for name, values in found.attrs.items()})
-
-
-def _escaped(text: str) -> str:
-    """A value in a filter (RFC 4515 §3)."""
-    return "".join(one if one.isalnum() or one in ":-" else "".join(f"\\{b:02x}" for b in one.encode()) for one in text)
 
 
 def make_branches(connection: ldap.Connection, dns: Sequence[str]) -> list[str]:
@@ -115,7 +114,7 @@ def apply(
     progress: Callable[[int, int], None],
 ) -> Written:
     """Make the changes in their order. `progress` is told how many of all are behind. Temporary if the server goes
-    away: what was done is recorded."""
+    away, Permanent if it refuses whatever is asked: what was done is recorded."""
     written = Written()
     for at in range(0, len(changes), BATCH):
         batch = changes[at : at + BATCH]
@@ -130,6 +129,9 @@ def apply(
                 except Refused as error:
                     results.append((number, ChangeState.FAILED, explain(error)))
                     written.failed.append((change.dn, explain(error)))
+                    if error.result in _HOPELESS and not written.done and len(written.failed) >= _TRIES:
+                        message = f"the target refuses every change: {error.message}"
+                        raise Permanent(message, about=error.about, advice=error.advice) from error
         finally:
             records.settle(ledger, results)
         progress(at + len(batch), len(changes))

@@ -1,4 +1,5 @@
-"""Distinguished names as text, both ways (RFC 4514). Knows no directory and compares nothing but the text.
+"""Distinguished names as text, both ways (RFC 4514), and values in filters. Knows no directory and compares nothing but
+the text.
 
 Invariant: `parse(join(name)) == name` for every name, whatever its values hold (NUL, commas, blanks, quotes).
 """
@@ -29,6 +30,11 @@ def escape(value: str) -> str:
     if value.endswith(" ") and value != " ":
         text = text[:-1] + "\\ "
     return text
+
+
+def in_filter(value: str) -> str:
+    """A value as it may stand in a search filter (RFC 4515 §3); all but letters and digits as `\\XX`."""
+    return "".join(one if one.isalnum() else "".join(f"\\{byte:02x}" for byte in one.encode()) for one in value)
 
 
 def short(value: str) -> str:
