@@ -6,6 +6,7 @@ import codecs
 import gc
 import importlib
 import json
+import os
 import sys
 
 import click
@@ -72,6 +73,14 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
     return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
+def _drop_output() -> None:
+    """What standard output does not take, the interpreter would try again at its end, and exit with a code of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main() -> None:
     """Entry point: runs the command, turns our errors into one clear text and an exit code."""
     codecs.register_error("mailferry", _escaped)
@@ -92,6 +101,7 @@ def main() -> None:
         sys.exit(130)
     except OSError as error:
         click.echo(f"mailferry: {error.filename or 'output'}: {error.strerror or error}", err=True)
+        _drop_output()
         sys.exit(Permanent.exit_code)
     except Exception:  # noqa: BLE001 - shown whole, with the code that says it is ours
         sys.excepthook(*sys.exc_info())
