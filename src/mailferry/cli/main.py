@@ -74,7 +74,7 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
 
 
 def _drop_output() -> None:
-    """What standard output does not take, the interpreter would try again at its end, and exit with a code of its own."""
+    """What standard output does not take, the interpreter would try again at its end, and exit with its own code."""
     try:
         sys.stdout.flush()
     except OSError:
