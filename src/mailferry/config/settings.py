@@ -11,26 +11,20 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from mailferry.config.fields import Domain, Reference, Table, Text
 from mailferry.config.stack import StackSettings
 from mailferry.errors import ConfigError
 
 FILE = "mailferry.toml"
 VARIABLE = "MAILFERRY_CONFIG"
 
-Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-Domain = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", to_lower=True)]
-Reference = Annotated[str, StringConstraints(pattern=r"^(env|file|command|keyring):.+")]
 DistinguishedName = Annotated[str, StringConstraints(pattern=r"^[^=,]+=.+")]
 Attribute = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(_Table):
+class Source(Table):
     """Where the people are read. Nothing is ever written there."""
 
     kind: Literal["ad", "ldap", "csv", "ldif", "vcard"] = Field(
@@ -71,7 +65,7 @@ class Source(_Table):
         return (value,) if isinstance(value, str) else value
 
 
-class Branches(_Table):
+class Branches(Table):
     """Under which entry (relative to the suffix) each kind of recipient stands."""
 
     people: DistinguishedName = Field(default="ou=people", description="People with a mailbox here or elsewhere.")
@@ -83,7 +77,7 @@ class Branches(_Table):
     resources: DistinguishedName = Field(default="ou=resources", description="Rooms and equipment.")
 
 
-class Target(_Table):
+class Target(Table):
     """The open directory, which this fills."""
 
     url: Text = Field(description="`ldap://`, `ldaps://` or `ldapi://` of the provider (not of a replica).")
@@ -117,7 +111,7 @@ class Target(_Table):
         return self
 
 
-class Rules(_Table):
+class Rules(Table):
     """Who becomes whom."""
 
     domains: tuple[Domain, ...] = Field(
@@ -144,14 +138,14 @@ class Rules(_Table):
     accounts_without_mail: bool = Field(default=False, description="Whether accounts without a mailbox come, too.")
 
 
-class Brake(_Table):
+class Brake(Table):
     """How much of what stands in the target one run may change or delete: the larger of both."""
 
     percent: float = Field(default=5.0, ge=0, le=100, description="Per cent of the entries that are Mailferry's.")
     entries: int = Field(default=20, ge=0, description="Entries.")
 
 
-class Authority(_Table):
+class Authority(Table):
     """Which side says what an attribute is."""
 
     target: tuple[Attribute, ...] = Field(
@@ -161,7 +155,7 @@ class Authority(_Table):
     )
 
 
-class Follow(_Table):
+class Follow(Table):
     """How `mailferry directory sync --follow` keeps in step."""
 
     poll_seconds: float = Field(default=0.5, gt=0, le=3600, description="How often the source is asked for changes.")
@@ -172,7 +166,7 @@ class Follow(_Table):
     )
 
 
-class ExchangeSide(_Table):
+class ExchangeSide(Table):
     """People born on the open side as mail users in Exchange, by a script (`mailferry directory exchange-script`)."""
 
     routing_domain: Domain | None = Field(
@@ -190,7 +184,7 @@ class ExchangeSide(_Table):
     )
 
 
-class DirectorySettings(_Table):
+class DirectorySettings(Table):
     """People: from where, to where, by which rules."""
 
     schema_: Literal["inet", "qmail"] = Field(
@@ -210,7 +204,7 @@ class DirectorySettings(_Table):
     )
 
 
-class Settings(_Table):
+class Settings(Table):
     """The whole file."""
 
     ledger: str | None = Field(

@@ -8,22 +8,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-Reference = Annotated[str, StringConstraints(pattern=r"^(env|file|command|keyring):.+")]
-Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-Domain = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", to_lower=True)]
+from mailferry.config.fields import Domain, Reference, Table, Text
+
 Server = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}$")]
 Listener = Annotated[str, StringConstraints(pattern=r"^(([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):)?[0-9]{1,5}$")]
 Network = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f.:\[\]/]+$")]
 Url = Annotated[str, StringConstraints(pattern=r"^ldaps?://\S+$")]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Controllers(_Table):
+class Controllers(Table):
     """The domain whose controllers know the passwords of people who have not moved."""
 
     urls: tuple[Url, ...] = Field(
@@ -32,7 +27,7 @@ class Controllers(_Table):
     ca_file: Path = Field(description="The CA certificates that vouch for them; slapd reads this file on its host.")
 
 
-class OpenLdap(_Table):
+class OpenLdap(Table):
     """The provider, and what its replicas share with it. Paths are those of the host that slapd runs on."""
 
     provider: Url = Field(description="The provider's URL, as replicas reach it.")
@@ -64,7 +59,7 @@ class OpenLdap(_Table):
         return self
 
 
-class Postfix(_Table):
+class Postfix(Table):
     """The Postfix that takes the organisation's mail and passes it to both sides, and how to reach its queue."""
 
     hostname: Domain = Field(description="The name of the host, which it greets with.")
@@ -112,7 +107,7 @@ class Postfix(_Table):
     )
 
 
-class StackSettings(_Table):
+class StackSettings(Table):
     """The servers of the open platform."""
 
     openldap: OpenLdap | None = Field(default=None, description="See `[stack.openldap]`.")
