@@ -252,7 +252,8 @@ def full_step(
     if run_id is not None:
         settle_unknown(connection, ledger, directory.id)
     cookie = told.cookie() if told is not None and run_id is not None else None
-    ids = marks.digest(told.ids()) if told is not None and run_id is not None and not remember else ""
+    may_stand_still = run_id is not None and not remember and bool(world.register.by_id)  # a first load does not
+    ids = marks.digest(told.ids()) if told is not None and may_stand_still else ""
     written_at = marks.target(connection, world.settings.target.suffix) if ids else ()
     planned = plan_all(world, _counted(reader.read(), progress), remember=remember)
     progress("comparing", 0, len(planned.wanted))
