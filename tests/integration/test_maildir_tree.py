@@ -20,6 +20,7 @@ from mailferry.errors import ItemError, LocalProtocolError, Permanent, Temporary
 from mailferry.model.account import MaildirAccount, MaildirFlavour
 from mailferry.model.folder import INBOX, Folder
 from mailferry.model.message import Date, Failed, Listed, Message, Reason
+from mailferry.net.maildir_disk import Owner, dotlock
 from mailferry.sources.maildir import MaildirSource
 from mailferry.targets.base import Stored
 from mailferry.targets.maildir import MaildirTarget, MaildirTargetSession
@@ -104,6 +105,22 @@ def test_no_room_leaves_nothing_half_written(account: MaildirAccount, monkeypatc
         await again.close()
 
     run(work())
+
+
+def test_no_room_for_a_lock(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder = os.open(tmp_path, os.O_DIRECTORY)
+    owner = Owner(os.geteuid(), os.getegid(), 0o700)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr("mailferry.net.maildir_disk.os.write", write)
+            with pytest.raises(OSError, match="No space left"), dotlock(folder, "a.lock", "a", owner):
+                raise AssertionError("it has the lock")
+        assert not list(tmp_path.iterdir())
+    finally:
+        os.close(folder)
 
 
 @pytest.mark.parametrize(

@@ -105,11 +105,11 @@ def dotlock(directory: int, name: str, about: str, owner: Owner) -> Iterator[Non
                 raise Temporary("another program keeps the folder locked", about=about, retry_after=30) from None
             else:
                 time.sleep(0.01)
+    mine = os.fstat(fd).st_ino
     try:
         try:
             owner.take(fd)
             os.write(fd, f"{os.getpid()}:{HOST}".encode())
-            mine = os.fstat(fd).st_ino
         finally:
             os.close(fd)
         yield
