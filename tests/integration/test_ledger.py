@@ -213,13 +213,13 @@ NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "next"
+down_revision = "%s"
 
 
 def upgrade() -> None:
     op.add_column("wave", sa.Column("later", sa.Text()))
-    op.execute("INSERT INTO wave (name, state, created) VALUES ('made by 0003', 'x', 0)")
+    op.execute("INSERT INTO wave (name, state, created) VALUES ('made by next', 'x', 0)")
 """
 
 
@@ -232,17 +232,19 @@ def test_an_older_ledger_is_upgraded_whole_or_not_at_all(
         ledger.mailbox("a", "b")
     before = described(where)
     scripts = shutil.copytree(SCRIPTS, tmp_path / "scripts")
-    (scripts / "versions" / "v0003_next.py").write_text(NEXT + ("    op.drop_table('nowhere')\n" if breaks else ""))
+    (scripts / "versions" / "v_next.py").write_text(
+        NEXT % schema.HEAD + ("    op.drop_table('nowhere')\n" if breaks else "")
+    )
     monkeypatch.setattr(migrate, "SCRIPTS", scripts)
     with monkeypatch.context() as newer:
-        newer.setattr(schema, "HEAD", "0003")
+        newer.setattr(schema, "HEAD", "next")
         if breaks:
             with pytest.raises(MailferryError):
                 open_ledger(where)
         else:
             with closing(open_ledger(where)) as ledger, ledger._read() as connection:
                 assert len(ledger.mailboxes()) == 1
-                assert connection.execute(sa.text("SELECT name, later FROM wave")).all() == [("made by 0003", None)]
+                assert connection.execute(sa.text("SELECT name, later FROM wave")).all() == [("made by next", None)]
     if breaks:
         assert described(where) == before
         open_ledger(where).close()  # by the old program, still

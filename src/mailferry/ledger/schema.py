@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-HEAD = "0002"
+HEAD = "0003"
 VERSION_TABLE = "ledger_version"
 
 metadata = sa.MetaData(
@@ -94,6 +94,7 @@ wave = sa.Table(
     sa.Column("name", Words, nullable=False, unique=True),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("created", sa.Double, nullable=False),
+    sa.Column("settings", Json, nullable=False, server_default="{}"),
 )
 
 mailbox = sa.Table(
@@ -280,4 +281,29 @@ directory_change = sa.Table(
     sa.Column("before", Json, nullable=False),
     sa.Column("after", Json, nullable=False),
     sa.Column("error", Words),
+)
+
+# One person's move in one wave. Who works on it holds the lease of its mailbox.
+move = sa.Table(
+    "move",
+    metadata,
+    _id(),
+    sa.Column("wave_id", sa.Integer, sa.ForeignKey("wave.id"), nullable=False),
+    sa.Column("source_id", Words, nullable=False, index=True),
+    sa.Column("mail", Words, nullable=False),
+    sa.Column("uid", Words, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("source_user", Words, nullable=False),
+    sa.Column("target_user", Words, nullable=False),
+    sa.Column("store", Words, nullable=False),
+    _mailbox_id(nullable=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("entered", sa.Double, nullable=False),
+    sa.Column("parked", sa.Double),
+    sa.Column("released", sa.Double),
+    sa.Column("error", Words, nullable=False),
+    sa.Column("evidence", Json, nullable=False),
+    sa.Column("approvals", Json, nullable=False),
+    sa.Column("forecast", Json, nullable=False),
+    sa.UniqueConstraint("wave_id", "source_id"),
 )
