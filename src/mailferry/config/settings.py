@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from mailferry.config.coexist import Coexist
 from mailferry.config.fields import Domain, Reference, Table, Text
 from mailferry.config.stack import StackSettings
 from mailferry.errors import ConfigError
@@ -213,6 +214,7 @@ class Settings(Table):
     )
     directory: DirectorySettings | None = Field(default=None, description="See `[directory]`.")
     stack: StackSettings | None = Field(default=None, description="See `[stack]`.")
+    coexist: Coexist | None = Field(default=None, description="See `[coexist]`.")
 
 
 def read_settings(path: Path) -> Settings:
