@@ -196,6 +196,8 @@ def test_exceptions(tmp_path: Path) -> None:
     assert done.placed["ad:1"].dn == "cn=The Boss,ou=people,dc=acme,dc=example"
     assert [one.id for one in done.excluded] == ["ad:3"]
     assert "ad:old" not in register.by_id
+    stale = exceptions.stale([person(1), person(4, "dora", mail="NEW@acme.example"), person(5, "rebuilt")])
+    assert [(one.code, one.where, one.value) for one in stale] == [("exception-stale", f"{file}:3", "carl")]
 
 
 @pytest.mark.parametrize(

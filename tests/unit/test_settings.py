@@ -10,6 +10,7 @@ from lab import settings_page
 from mailferry.config.settings import Authority, Brake, Follow, Source, directory_settings, read_settings
 from mailferry.directory.exceptions import read_exceptions
 from mailferry.errors import ConfigError
+from mailferry.ops.directory import opened
 
 GOOD = """
 ledger = "postgresql:///mailferry"
@@ -44,7 +45,6 @@ def test_a_whole_file(tmp_path: Path) -> None:
     assert one.decisions == tmp_path / "decisions.csv"
     assert one.mapping.exceptions == tmp_path / "sub/exceptions.csv"
     assert (one.brake.percent, one.brake.entries) == (5.0, 20)
-    assert "mailferryRoute" in one.authority.target
 
 
 def test_a_source_has_one_base_or_several_and_names_of_its_own(tmp_path: Path) -> None:
@@ -126,3 +126,9 @@ def test_the_example_of_exceptions_is_right(tmp_path: Path) -> None:
 
 def test_the_reference_page_is_up_to_date() -> None:
     assert settings_page.PAGE.read_text(encoding="utf-8") == settings_page.page(), "run `make docs`"
+
+
+def test_the_target_cannot_own_what_nobody_writes(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD + '[directory.authority]\ntarget = ["description", "titel"]\n')
+    with pytest.raises(ConfigError, match="does not write titel"), opened(path, str(tmp_path / "l.db"), str):
+        raise AssertionError("it was opened")

@@ -150,9 +150,10 @@ class Authority(Table):
     """Which side says what an attribute is."""
 
     target: tuple[Attribute, ...] = Field(
-        default=("mailferryRoute", "mailHost", "mailferryPasswordFrom"),
-        description="Attributes that the target side owns: given to a new entry, never changed afterwards. "
-        "userPassword is always the target's; attributes that Mailferry does not write are everybody else's.",
+        default=(),
+        description="Further attributes that the target side owns: given to a new entry, never changed afterwards. "
+        "mailferryRoute, mailHost, mailferryPasswordFrom and userPassword always are; attributes that Mailferry does "
+        "not write are everybody else's.",
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mailferry.directory import addresses
+from mailferry.directory.circles import circles
 from mailferry.directory.clean_twice import Everyone
 from mailferry.directory.codes import finding
 from mailferry.directory.judge import Judge, Outcome
@@ -158,52 +159,11 @@ class _Following:
 
 
 def _loops(everyone: Everyone, judge: Judge) -> None:
-    """One finding for every group in a circle of groups. Nothing is cut: each of them would mean other people then."""
-    for circle in _circles(everyone):
+    """One finding for every group in a circle of groups. Nothing is cut here: each would mean other people then."""
+    for circle in circles(everyone):
+        if len(circle) == 1:
+            continue  # found where its references are followed
         for who in circle:
             others = ", ".join(everyone[one].name for one in circle if one != who)
-            message = f"the group contains itself through {others}; servers must expand each group once"
+            message = f"the group contains itself through {others}; each is written with the members of all"
             judge.rule(finding("group-loop", everyone[who].where, message, about=who, value=min(circle)))
-
-
-def _circles(everyone: Everyone) -> Iterator[list[str]]:
-    """Groups that reach each other (strongly connected components of more than one), by Tarjan's algorithm without
-    recursion, as nesting may be deep."""
-    groups = {
-        who: [one for one in recipient.members if one in everyone and everyone[one].members]
-        for who, recipient in everyone.items()
-        if recipient.members
-    }
-    number: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
-    on_stack: set[str] = set()
-    for start in groups:
-        if start in number:
-            continue
-        work = [(start, iter(groups[start]))]
-        number[start] = low[start] = len(number)
-        stack.append(start)
-        on_stack.add(start)
-        while work:
-            who, rest = work[-1]
-            following = next(rest, None)
-            if following is not None and following not in number:
-                number[following] = low[following] = len(number)
-                stack.append(following)
-                on_stack.add(following)
-                work.append((following, iter(groups[following])))
-            elif following is not None:
-                if following in on_stack:
-                    low[who] = min(low[who], number[following])
-            else:
-                work.pop()
-                if work:
-                    low[work[-1][0]] = min(low[work[-1][0]], low[who])
-                if low[who] == number[who]:
-                    circle: list[str] = []
-                    while not circle or circle[-1] != who:
-                        circle.append(stack.pop())
-                        on_stack.discard(circle[-1])
-                    if len(circle) > 1:
-                        yield sorted(circle)

@@ -94,6 +94,7 @@ CODES: Mapping[str, tuple[Severity, str]] = {
     "reference-lost": (_N, "Reference without entry in the target"),
     # decisions
     "decision-stale": (_N, "Decision that nothing asks for"),
+    "exception-stale": (_N, "Exception that fits nobody"),
     "decision-unknown": (_W, "Decision about an unknown finding"),
 }
 

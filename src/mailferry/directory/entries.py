@@ -53,6 +53,8 @@ MANAGED: tuple[str, ...] = (
 )
 """Every attribute that an entry of ours can have; all others are none of our business."""
 SPELLING = {name.lower(): name for name in MANAGED}
+OWNED = ("mailferryRoute", "mailHost", "mailferryPasswordFrom")
+"""What the target side always owns: a sync never takes a moved person back."""
 
 _MAILBOX_LIKE = frozenset((RecipientKind.MAILBOX, RecipientKind.SHARED, RecipientKind.ROOM, RecipientKind.EQUIPMENT))
 _NOT_PRINTABLE = re.compile(r"[^A-Za-z0-9 '()+,./:=?-]+")  # RFC 4517 §3.2, PrintableString
@@ -72,7 +74,8 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class Around:
     """What an entry needs to know of others. `dn_of`, `mail_of`: reference (id) → DN, primary address; None: not in
-    the target. `nobody`: the member of groups without any. `qmail`: which schema. `main_domain`: the domain that
+    the target. `circles`: the members to be written of groups that contain each other (circles.py). `nobody`: the member
+    of groups without any. `qmail`: which schema. `main_domain`: the domain that
     Exchange writes X.500 addresses in, besides each recipient's own."""
 
     dn_of: Callable[[str], str | None]
@@ -80,6 +83,7 @@ class Around:
     nobody: str
     qmail: bool = False
     main_domain: str = ""
+    circles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -293,7 +297,7 @@ def _time(seconds: float) -> str:
 
 def _members(making: _Making) -> None:
     one, around = making.placed.recipient, making.around
-    making.refer("member", "mailferryExternalMember", one.members)
+    making.refer("member", "mailferryExternalMember", around.circles.get(one.id, one.members))
     if "member" not in making.values:
         making.values["member"] = (around.nobody.encode(),)
     making.refer("owner", None, one.owners)

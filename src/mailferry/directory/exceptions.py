@@ -8,13 +8,14 @@ Does not know the recipients. Invariant: every line makes sense in itself, and n
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mailferry.directory.codes import finding
 from mailferry.directory.letters import as_uid
 from mailferry.errors import UserError
-from mailferry.model.recipient import Recipient
+from mailferry.model.recipient import Finding, Recipient
 from mailferry.wire import dn as names
 
 _COLUMNS = ("who", "uid", "dn", "exclude", "replaces")
@@ -37,6 +38,7 @@ class Exceptions:
     """The file by who, folded."""
 
     by_who: Mapping[str, Override] = field(default_factory=dict)
+    path: Path | None = None
 
     def of(self, recipient: Recipient) -> Override | None:
         if not self.by_who:
@@ -45,6 +47,15 @@ class Exceptions:
             if key and (found := self.by_who.get(key.casefold())):
                 return found
         return None
+
+    def stale(self, recipients: Iterable[Recipient]) -> list[Finding]:
+        """A note for each line that fits none of all recipients."""
+        used = {found.line for one in recipients if (found := self.of(one))}
+        return [
+            finding("exception-stale", f"{self.path}:{one.line}", f"nobody of this run is {who}", value=who)
+            for who, one in self.by_who.items()
+            if one.line not in used
+        ]
 
 
 NO_EXCEPTIONS = Exceptions()
@@ -83,7 +94,7 @@ def read_exceptions(path: Path | None) -> Exceptions:
             found[key] = override
     except csv.Error as error:
         raise UserError(f"not CSV: {error}", about=f"{path}:{reader.line_num + 1}") from error
-    return Exceptions(found)
+    return Exceptions(found, path)
 
 
 def _override(line: int, row: Mapping[str, str | None], about: str) -> Override:

@@ -18,9 +18,10 @@ from mailferry.config.settings import DirectorySettings
 from mailferry.directory import diff as comparing
 from mailferry.directory import mapping, writer
 from mailferry.directory import mark as marks
+from mailferry.directory.circles import flattened
 from mailferry.directory.clean import Cleaned, Policy, clean
 from mailferry.directory.decisions import Decisions
-from mailferry.directory.entries import Around, Entry, make_entry
+from mailferry.directory.entries import OWNED, Around, Entry, make_entry
 from mailferry.directory.exceptions import Exceptions
 from mailferry.directory.mapping import GROUPS, Placed, Register
 from mailferry.directory.readers import ChangeReader, Reader
@@ -44,7 +45,8 @@ Progress = Callable[[str, int, int], None]
 @dataclass(slots=True)
 class World:
     """What one process knows of a directory between two steps. `known`: everybody's cleaned self; `raw`: as read, only
-    where changes are followed; `placed`: who has a place in the target; `unsaved`: rows that the ledger lacks."""
+    where changes are followed; `placed`: who has a place in the target; `circles`: what is written of groups that
+    contain each other; `unsaved`: rows that the ledger lacks."""
 
     settings: DirectorySettings
     exceptions: Exceptions
@@ -53,6 +55,7 @@ class World:
     raw: dict[str, Recipient] = field(default_factory=dict)
     known: dict[str, Recipient] = field(default_factory=dict)
     placed: dict[str, Placed] = field(default_factory=dict)
+    circles: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unsaved: dict[str, DirectoryAccount] = field(default_factory=dict)
 
     def save_later(self, rows: Iterable[DirectoryAccount]) -> None:
@@ -71,6 +74,7 @@ class World:
             nobody=f"cn=nobody,ou=services,{self.settings.target.suffix}",
             qmail=self.settings.schema_ == "qmail",
             main_domain=domains[0] if domains else "",
+            circles=self.circles,
         )
 
     def _dn_of(self, reference: str) -> str | None:
@@ -142,11 +146,12 @@ def plan_all(world: World, read: Iterable[Recipient | Finding], *, remember: boo
     placing = place(world, cleaned.recipients)
     keep = {found.about for found in (*cleaned.open, *placing.findings) if found.severity is Severity.ERROR}
     world.known = {one.id: one for one in cleaned.recipients}
+    world.circles = flattened(world.known)
     people_first = sorted(placing.placed.items(), key=lambda one: one[1].recipient.kind in GROUPS)
     world.placed = dict(people_first)
     missing = [one for one in world.register.by_id if one not in placing.placed and one not in keep]
     world.save_later((*placing.rows, *mapping.gone(world.register, missing, time.time())))
-    findings = placing.findings
+    findings = [*placing.findings, *world.exceptions.stale(cleaned.recipients)]
     wanted = Wanted(world.placed, world.around, findings)
     return Planned(wanted, keep, cleaned, findings, len(placing.excluded))
 
@@ -184,7 +189,7 @@ def compare(
         planned.wanted,
         present,
         foreign=foreign,
-        owned=world.settings.authority.target,
+        owned=(*OWNED, *world.settings.authority.target),
         keep=planned.keep,
         partial=partial,
         dn_of=lambda source_id: world.placed[source_id].dn,

@@ -21,6 +21,7 @@ from mailferry.directory import sync as syncing
 from mailferry.directory.clean import Cleaned, clean
 from mailferry.directory.decisions import Decisions, add_open, read_decisions
 from mailferry.directory.diff import Change
+from mailferry.directory.entries import SPELLING
 from mailferry.directory.exceptions import read_exceptions
 from mailferry.directory.follow import Follower
 from mailferry.directory.mapping import check_rules, register_of
@@ -57,6 +58,13 @@ def opened(config: Path, ledger: str | None, default_ledger: Callable[[], str]) 
     """Read the settings and open the ledger: the one given, else the file's, else the default."""
     whole, settings = directory_settings(config)
     check_rules(settings.mapping)
+    unknown = [one for one in settings.authority.target if one.lower() not in SPELLING]
+    if unknown:
+        raise ConfigError(
+            f"Mailferry does not write {unknown[0]}, so nobody has to keep it from doing so",
+            about="directory.authority.target",
+            advice="check the spelling, or take it out",
+        )
     place = ledger or whole.ledger or default_ledger()
     with closing(open_ledger(place)) as db:
         yield Place(settings, db, records.bind(db, source_key(settings.source), settings.target.url))
