@@ -74,9 +74,9 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class Around:
     """What an entry needs to know of others. `dn_of`, `mail_of`: reference (id) → DN, primary address; None: not in
-    the target. `circles`: the members to be written of groups that contain each other (circles.py). `nobody`: the member
-    of groups without any. `qmail`: which schema. `main_domain`: the domain that
-    Exchange writes X.500 addresses in, besides each recipient's own."""
+    the target. `circles`: the members to be written of groups that contain each other (circles.py). `nobody`: the
+    member of groups without any. `qmail`: which schema. `main_domain`: the domain that Exchange writes X.500 addresses
+    in, besides each recipient's own."""
 
     dn_of: Callable[[str], str | None]
     mail_of: Callable[[str], str | None]

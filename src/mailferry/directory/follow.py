@@ -2,7 +2,8 @@
 
 Invariants: the cookie in the ledger never runs ahead of the target; a server that goes away is waited for; once a day,
 and whenever the source cannot tell its changes, everything is compared. A delta judges recipients by themselves and by
-those who share an address with them; circles and other matters of the whole are left to the full comparison.
+those who share an address with them, and writes groups in circles as a full comparison does; other matters of the whole
+are left to that.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import dataclasses
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from mailferry.directory import diff as comparing
 from mailferry.directory import mapping, writer
+from mailferry.directory.circles import flattened
 from mailferry.directory.clean import clean
 from mailferry.directory.readers import ChangeReader, Changes
 from mailferry.directory.sync import (
@@ -262,6 +264,7 @@ def plan_changes(world: World, index: _Index, changes: Changes) -> tuple[Planned
     before = {one: world.placed[one].dn for one in touched if one in world.placed}
     alone = [without_references(world.raw[one]) for one in sorted(touched) if one in world.raw]
     cleaned = clean([*found, *alone], world.policy, world.decisions)
+    groups = any(world.known[one].members for one in touched if one in world.known)
     for source_id in touched:
         world.known.pop(source_id, None)
     coming = {one.id: _with_references(world, index, one) for one in cleaned.recipients}
@@ -273,7 +276,11 @@ def plan_changes(world: World, index: _Index, changes: Changes) -> tuple[Planned
         world.placed.pop(source_id, None)
     world.placed.update(placing.placed)
     moved = {one for one in touched if before.get(one) != (world.placed[one].dn if one in world.placed else None)}
-    around = {one.id: _with_references(world, index, one) for one in _referring(world, moved) if one.id not in touched}
+    circles = world.circles
+    if groups or any(one.members for one in coming.values()):
+        world.circles = flattened(world.known)
+    referring = [*_referring(world, moved), *_turned(world, circles, moved)]
+    around = {one.id: _with_references(world, index, one) for one in referring if one.id not in touched}
     for source_id, recipient in around.items():
         world.known[source_id] = recipient
         world.placed[source_id] = dataclasses.replace(world.placed[source_id], recipient=recipient)
@@ -294,6 +301,15 @@ def _referring(world: World, ids: Iterable[str]) -> Iterator[Recipient]:
         one = world.raw.get(source_id)
         if one is not None and not wanted.isdisjoint(_references(one)):
             yield world.known.get(source_id, one)
+
+
+def _turned(world: World, before: Mapping[str, tuple[str, ...]], moved: Set[str]) -> Iterator[Recipient]:
+    """Groups that are now in another circle, or in none, or in one with a member that has moved."""
+    now = world.circles
+    for source_id in {*before, *now} & world.placed.keys() & world.known.keys():
+        members = now.get(source_id, ())
+        if before.get(source_id, ()) != members or not moved.isdisjoint(members):
+            yield world.known[source_id]
 
 
 def _references(recipient: Recipient) -> Iterator[str]:
