@@ -202,3 +202,32 @@ def test_a_killed_follower_loses_nothing(pair: Pair, names: list[str]) -> None:
     with pair.place() as place:
         last = place.ledger.runs()[-1].id
         assert [one.state for one in records.changes(place.ledger, place.directory.id, last)] == [ChangeState.DONE]
+
+
+def test_groups_that_contain_each_other_have_the_members_of_all(pair: Pair, names: list[str]) -> None:
+    """Also when the circle closes, grows and opens while changes are followed; never a circle in the target."""
+    people = [pair.ad.add_user(name, parent=pair.ou) for name in names[:3]]
+    one = group_of(pair.ad, pair.ou, f"One {names[0]}", [people[0]])
+    two = group_of(pair.ad, pair.ou, f"Two {names[0]}", [people[1], one])
+    here = {name: f"uid={name},ou=people,{pair.target.suffix}".encode() for name in names[:3]}
+    first, second = f"cn=One {names[0]},ou=groups", f"cn=Two {names[0]},ou=groups"
+
+    def both(*some: str) -> bool:
+        members = {here[name] for name in some}
+        return pair.entry(first)["member"] == members == pair.entry(second)["member"]
+
+    with pair.following():
+        pair.ad.modify(one, add={"member": two})
+        until(lambda: both(names[0], names[1]))
+        pair.ad.modify(one, add={"member": people[2]})
+        until(lambda: both(*names[:3]))
+        pair.ad.modify(two, delete={"member": one})
+        until(lambda: pair.entry(second)["member"] == {here[names[1]]})
+        assert pair.entry(first)["member"] == {
+            here[names[0]],
+            here[names[2]],
+            f"{second},{pair.target.suffix}".encode(),
+        }
+        pair.ad.modify(two, add={"member": one})
+        until(lambda: both(*names[:3]))
+    assert pair.sync()[1].diff.changes == ()

@@ -25,7 +25,8 @@ DEFERRED = "deferred transport"
 
 _ROUTED = "(mailferryRoute=*)"
 _GROUP = "(objectClass=mailferryGroup)"
-_FORWARDED = "(|(mailferryRoute=local)(mailferryRoute=parked))(mailferryForwardTo=*)"
+_LOCAL, _NOT_EXCHANGE = "(mailferryRoute=local)", "(|(mailferryRoute=local)(mailferryRoute=parked))"
+_FORWARDED = "(mailferryForwardTo=*)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +71,21 @@ GROUPS = Table(
         "# Members are DNs; each is looked at in turn.",
         "special_result_attribute = member",
         "leaf_result_attribute = mail",
-        "# Groups in each other: deeper than this is a circle, and a temporary error.",
+        "# Groups in each other. Circles are not written into the directory; deeper than this is a temporary error.",
         "recursion_limit = 50",
     ),
 )
 FORWARD_KEEP = Table(
     "forward-keep",
-    "Forwarding that keeps a copy, of people who are not on Exchange (Exchange forwards by itself).",
-    f"{_FORWARDED}(mailferryKeepCopy=TRUE)",
+    "Forwarding that keeps a copy, of people of the open side. Exchange forwards for its own; what is parked may yet\n"
+    "go there, so it waits as it is, and is forwarded when it is released into a store.",
+    f"{_LOCAL}{_FORWARDED}(mailferryKeepCopy=TRUE)",
     "mailferryForwardTo, mail",
 )
 FORWARD = Table(
     "forward",
-    "Forwarding without a copy, likewise.",
-    f"{_FORWARDED}(!(mailferryKeepCopy=TRUE))",
+    "Forwarding without a copy, of people who are not on Exchange. Nothing is parked of it, so nothing comes twice.",
+    f"{_NOT_EXCHANGE}{_FORWARDED}(!(mailferryKeepCopy=TRUE))",
     "mailferryForwardTo",
 )
 OUTSIDE = Table(
