@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import math
 import quopri
+import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from email.header import Header
 from email.utils import format_datetime
@@ -25,6 +26,7 @@ _BIG_EVERY, _BIG = 500, (5_000_000, 10_000_000)
 _ORDINARY_MAX = 2_000_000
 _EPOCH = 1_262_304_000  # 2010-01-01
 _SPAN = 14 * 365 * 86_400
+_FROM = re.compile(rb"(?m)^From: [^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*")
 _ZONES = (-480, -300, 0, 0, 60, 60, 120, 180, 330, 345, 540)
 _KEYWORDS = ("$Forwarded", "$MDNSent", "Work", "Personal", "$Label1", "invoice-2024")
 
@@ -107,7 +109,8 @@ class CorpusMessage:
 
 @dataclass(frozen=True, slots=True)
 class CorpusFolder:
-    """One folder: its name by levels (INBOX is `("INBOX",)`), and the recipe of its messages."""
+    """One folder: its name by levels (INBOX is `("INBOX",)`), and the recipe of its messages. `sender`: the address
+    that its ordinary messages are from, instead of various people's."""
 
     path: tuple[str, ...]
     count: int = 0
@@ -118,10 +121,12 @@ class CorpusFolder:
     language: Language = "en"
     scale: float = 1.0
     big: bool = True
+    sender: str = ""
 
     def messages(self) -> Iterator[CorpusMessage]:
         """The messages in UID order, made anew at each call (they need not fit in memory together)."""
-        yield from messages(self.seed, self.count, language=self.language, scale=self.scale, big=self.big)
+        for one in messages(self.seed, self.count, language=self.language, scale=self.scale, big=self.big):
+            yield replace(one, body=_FROM.sub(f"From: {self.sender}\r\n".encode(), one.body, 1)) if self.sender else one
         if self.odd:
             yield from odd_messages()
 
@@ -147,8 +152,10 @@ def mailbox(
     big: bool = True,
     odd: bool = True,
     dots: bool = True,
+    owner: str = "",
 ) -> Iterator[CorpusFolder]:
     """Yield the folders of one mailbox with n ordinary messages among them, and the odd ones in a folder of their own.
+    `owner`: the address that what was sent is from.
 
     `dots` adds names with a dot in them, which a Maildir++ without escaping cannot hold.
     """
@@ -183,7 +190,8 @@ def mailbox(
     for (path, _, special), count in zip(layout, counts, strict=True):
         own = zlib.crc32(repr((seed, path)).encode())
         subscribed = special is not None or rng.random() < 0.7
-        yield CorpusFolder(path, count, subscribed, special, False, own, language, scale, big)
+        sender = owner if special == "sent" else ""
+        yield CorpusFolder(path, count, subscribed, special, False, own, language, scale, big, sender)
     if odd:
         yield CorpusFolder(("Odd messages",), 0, True, None, True)
 

@@ -1,0 +1,273 @@
+"""Acme, half on Exchange and half on the open side, all of it running: for whole-wave tests, the demo and the bench.
+
+Active Directory (Samba), OpenLDAP filled by `mailferry directory sync`, the Postfix between both sides and two stores,
+an "Exchange" (Postfix and Dovecot), mailboxes with mail, and a mailferry.toml that drives the command line on them.
+Decides nothing about waves. Invariant: everything is below `root`, and ends with the `with` block.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import ldap
+
+from lab import corpus, maildir
+from lab.dovecot import Dovecot
+from lab.openldap import LOOKUP_PASSWORD, WRITER_PASSWORD, OpenLdap
+from lab.organisation_data import DOMAINS
+from lab.organisation_ldif import organisation_snapshot
+from lab.postfix import EXCHANGE_DOMAIN, OPEN_DOMAIN, ExchangeSide, Postfix
+from lab.process import PASSWORD, LabError
+from lab.proxy import TcpProxy
+from lab.samba import Samba
+from mailferry.config.settings import read_settings
+from mailferry.ops.stack import postfix_settings
+from mailferry.stack.file import File
+from mailferry.stack.postfix.render import files
+
+STORES = ("store1.acme.example", "store2.acme.example")
+LANGUAGES: tuple[corpus.Language, ...] = ("en", "de", "ru")
+OUTSIDE = "127.0.0.2"
+"""An address of nobody in the organisation: messages from there come from outside."""
+MAILFERRY = str(Path(sys.executable).with_name("mailferry"))
+
+_LIMITED = ("mailferryInternalOnly", "mailferryAcceptFrom", "mailferryAcceptFromAddress", "mailferryRejectFrom")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody with a mailbox. `account`: the one in Active Directory. `plain`: takes mail from everybody, and is not
+    forwarded, so that whoever writes to them reaches their mailbox and no other."""
+
+    uid: str
+    mail: str
+    account: str
+    dn: str
+    plain: bool
+
+
+@dataclass(slots=True)
+class Acme:
+    """What runs. `source` stands before Exchange's IMAP, to break it. `people` and `groups` as the directory has them
+    after its first sync; `groups`: address → uids of members, of groups that anybody may write to and whose members
+    are all plain."""
+
+    root: Path
+    ad: Samba
+    openldap: OpenLdap
+    stores: Mapping[str, Dovecot]
+    exchange_store: Dovecot
+    source: TcpProxy
+    exchange: ExchangeSide
+    postfix: Postfix
+    people: tuple[Person, ...] = ()
+    groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Path:
+        return self.root / "mailferry.toml"
+
+    @property
+    def ledger(self) -> Path:
+        return self.root / "ledger.db"
+
+    def log(self) -> str:
+        """Of the open side's Postfix, which tests/conftest.py shows when a test has failed."""
+        return self.postfix.log()
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line, with this organisation's settings."""
+        return [MAILFERRY, *arguments, "--config", str(self.config)]
+
+    def ferry(self, *arguments: str, codes: Iterable[int] = (0,), seconds: float = 300) -> str:
+        """Run the command line; its standard output. LabError with its words for any other exit code than `codes`."""
+        done = subprocess.run(
+            self.command(*arguments), check=False, capture_output=True, text=True, timeout=seconds, env=os.environ
+        )
+        if done.returncode not in codes:
+            raise LabError(f"mailferry {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def person(self, uid: str) -> Person:
+        return next(one for one in self.people if one.uid == uid)
+
+    def routes(self) -> dict[str, str]:
+        """uid → route, as the directory has them now. ldap.LDAPError while it is away."""
+        connection = self.openldap.connect()
+        try:
+            found = connection.search_s(
+                self.openldap.suffix, ldap.SCOPE_SUBTREE, "(mailferryRoute=*)", ["uid", "mailferryRoute"]
+            )
+        finally:
+            connection.unbind_s()
+        return {entry["uid"][0].decode(): entry["mailferryRoute"][0].decode() for _, entry in found}
+
+    def drained(self, seconds: float = 60.0) -> None:
+        """Wait until no message is on its way on either side. LabError with the queues otherwise."""
+        deadline = time.monotonic() + seconds
+        empty = 0
+        while empty < 2:  # from one queue a message may pass into the other
+            waiting = [*self.postfix.queue(), *self.exchange.postfix.queue()]
+            empty = 0 if waiting else empty + 1
+            if waiting and time.monotonic() > deadline:
+                raise LabError(f"still queued: {str(waiting[:5])[:3000]}")
+            time.sleep(0.1)
+
+    def seed(self, people: Iterable[Person], messages: int = 30, *, scale: float = 0.05) -> None:
+        """Fill mailboxes on Exchange: with what each of them has sent, in three languages."""
+        for number, one in enumerate(people, start=1):
+            language = LANGUAGES[number % len(LANGUAGES)]
+            folders = corpus.mailbox(number, messages, language, scale=scale, big=False, odd=False, owner=one.mail)
+            maildir.seed(self.exchange_store, one.mail, folders)
+
+
+@contextmanager
+def acme(root: Path, *, size: int = 50, more: str = "") -> Iterator[Acme]:
+    """Start everything, and bring the people into OpenLDAP. `more`: further lines of mailferry.toml's [coexist]."""
+    with ExitStack() as stack:
+        ad = stack.enter_context(Samba(root / "ad", content=organisation_snapshot(size)))
+        openldap = stack.enter_context(OpenLdap(root / "ldap"))
+        stores = {name: stack.enter_context(Dovecot(root / name, lmtp=True)) for name in STORES}
+        exchange_store = stack.enter_context(Dovecot(root / "exchange-store", "exchange", lmtp=True))
+        source = stack.enter_context(TcpProxy(exchange_store.port))
+        exchange = stack.enter_context(ExchangeSide(("127.0.0.1", exchange_store.lmtp_port), root / "exchange"))
+        postfix = Postfix("postfix", lambda here: _rendered(here, root / "mailferry.toml"), root / "postfix")
+        exchange.connector = ("127.0.0.1", postfix.exchange_port)
+        running = Acme(root, ad, openldap, stores, exchange_store, source, exchange, postfix)
+        _write_settings(running, more)
+        stack.enter_context(postfix)
+        running.ferry("directory", "sync", codes=(0, 1))  # 1: some are left out
+        running.people, running.groups = _read(openldap)
+        exchange.update(mailboxes=[one.mail for one in running.people])
+        yield running
+
+
+def _rendered(here: Postfix, config: Path) -> Iterable[File]:
+    """The Postfix that mailferry.toml describes, in a place of its own and without DNS."""
+    settings = postfix_settings(read_settings(config))
+    places = {name: getattr(here, name) for name in ("config_dir", "queue_dir", "data_dir", "log_file")}
+    return files(replace(settings, **places, dns=False))
+
+
+def _write_settings(here: Acme, more: str) -> None:
+    secrets = {"ad": PASSWORD, "writer": WRITER_PASSWORD, "lookup": LOOKUP_PASSWORD, "mail": PASSWORD}
+    for name, secret in secrets.items():
+        path = here.root / f"password.{name}"
+        path.touch(0o600)
+        path.write_text(secret)
+    mx = f"-c {here.postfix.config_dir}"
+    lmtp = "".join(f'"{name}" = "127.0.0.1:{store.lmtp_port}"\n' for name, store in here.stores.items())
+    imap = "".join(
+        f"""
+[coexist.stores."{name}"]
+url = "imap://127.0.0.1:{store.port}?tls=none"
+password = "file:{here.root}/password.mail"
+"""
+        for name, store in here.stores.items()
+    )
+    here.config.write_text(
+        f"""\
+ledger = "{here.ledger}"
+[directory.source]
+url = "{here.ad.tls_url}"
+bind = "{here.ad.reader_principal}"
+password = "file:{here.root}/password.ad"
+base = "{here.ad.base}"
+ca_file = "{here.ad.ca_file}"
+[directory.target]
+url = "{here.openldap.url}"
+suffix = "{here.openldap.suffix}"
+bind = "{here.openldap.settings.writer_dn}"
+password = "file:{here.root}/password.writer"
+ca_file = "{here.openldap.ca_file}"
+[directory.mapping]
+domains = {json.dumps(DOMAINS)}
+[directory.exchange]
+routing_domain = "{OPEN_DOMAIN}"
+
+[stack.openldap]
+provider = "{here.openldap.url}"
+admin_password = "file:{here.root}/password.writer"
+sync_password = "file:{here.root}/password.writer"
+replicator_password = "file:{here.root}/password.writer"
+lookup_password = "file:{here.root}/password.lookup"
+[stack.postfix]
+hostname = "mx.acme.example"
+exchange = "127.0.0.1:{here.exchange.postfix.port}"
+exchange_domain = "{EXCHANGE_DOMAIN}"
+exchange_networks = ["127.0.0.0/8"]
+own_networks = ["127.0.0.1/32"]
+listen = "127.0.0.1:{here.postfix.port}"
+listen_exchange = "127.0.0.1:{here.postfix.exchange_port}"
+postqueue = "postqueue {mx}"
+reload = "postfix {mx} reload"
+[stack.postfix.stores]
+{lmtp}
+[coexist]
+source = "imap://127.0.0.1:{here.source.port}?tls=none"
+source_password = "file:{here.root}/password.mail"
+target_user = "{{mail}}"
+{more}
+{imap}
+[[coexist.queues]]
+name = "mx"
+postqueue = "postqueue {mx}"
+postsuper = "postsuper {mx}"
+reload = "postfix {mx} reload"
+smtp = "127.0.0.1:{here.postfix.port}"
+""",
+        encoding="utf-8",
+    )
+
+
+def _read(openldap: OpenLdap) -> tuple[tuple[Person, ...], dict[str, frozenset[str]]]:
+    """People with a mailbox, and the groups that anybody may write to."""
+    found = openldap.connect().search_s(openldap.suffix, ldap.SCOPE_SUBTREE, "(mailferrySourceId=*)", ["*"])
+    entries: dict[str, dict[str, list[bytes]]] = {dn.lower(): values for dn, values in found}
+    people = tuple(
+        Person(
+            uid=_text(values, "uid"),
+            mail=_text(values, "mail").lower(),
+            account=_text(values, "uid"),
+            dn=dn,
+            plain=not any(name in values for name in (*_LIMITED, "mailferryForwardTo")),
+        )
+        for dn, values in found
+        if "mailferryRoute" in values and _text(values, "mailferryKind") == "mailbox"
+    )
+    by_dn = {one.dn.lower(): one for one in people}
+    groups = {}
+    for values in entries.values():
+        if _text(values, "mailferryKind") != "group" or any(name in values for name in _LIMITED):
+            continue
+        members = _leaves(values, entries, depth=10)
+        if members and all(dn in by_dn and by_dn[dn].plain for dn in members):
+            groups[_text(values, "mail").lower()] = frozenset(by_dn[dn].uid for dn in members)
+    return people, groups
+
+
+def _leaves(group: dict[str, list[bytes]], entries: Mapping[str, dict[str, list[bytes]]], depth: int) -> set[str]:
+    """The DNs of members that are no groups; one that is not in the directory makes a DN that nobody has."""
+    found = {one.decode() for one in group.get("mailferryExternalMember", [])}
+    for value in group.get("member", []):
+        dn = value.decode().lower()
+        values: Mapping[str, Any] = entries.get(dn, {})
+        if "member" in values and depth:
+            found |= _leaves(dict(values), entries, depth - 1)
+        else:
+            found.add(dn)
+    return found
+
+
+def _text(values: Mapping[str, list[bytes]], name: str) -> str:
+    return values.get(name, [b""])[0].decode()
