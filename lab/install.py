@@ -49,6 +49,8 @@ _PACKAGES = {
     "postfix": "/usr/sbin/postfix",
     "postfix-ldap": "/usr/lib/postfix/postfix-ldap.so",
     "dovecot-lmtpd": "/usr/lib/dovecot/lmtp",
+    "rspamd": "/usr/bin/rspamd",
+    "logrotate": "/usr/sbin/logrotate",
 }
 _ANSWERS = ("slapd slapd/no_configuration boolean true", "postfix postfix/main_mailer_type select No configuration")
 _BENCH_PACKAGES = {"isync": "/usr/bin/mbsync"}
