@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from mailferry.config.exchange import ExchangeAccess
 from mailferry.config.fields import Domain, Reference, Table, Text
 from mailferry.config.stack import Server
 
@@ -72,6 +73,7 @@ class Coexist(Table):
     write_target_address: bool = Field(
         default=False, description="Whether Mailferry sets targetAddress in Active Directory itself while parking."
     )
+    exchange: ExchangeAccess = Field(default=ExchangeAccess(), description="See `[coexist.exchange]`.")
     together: int = Field(default=20, ge=1, description="People who are parked at the same time, all waves together.")
     connections: int = Field(default=16, ge=1, description="Connections to one server at once.")
     lanes: int = Field(default=2, ge=1, description="Connections for one mailbox and side at once.")

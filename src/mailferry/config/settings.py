@@ -286,4 +286,8 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
         "mapping": one.mapping.model_copy(update={"exceptions": under(one.mapping.exceptions)}),
         "decisions": under(one.decisions),
     }
-    return settings.model_copy(update={"directory": one.model_copy(update=changed)})
+    whole: dict[str, Any] = {"directory": one.model_copy(update=changed)}
+    if (coexist := settings.coexist) is not None:
+        exchange = coexist.exchange.model_copy(update={"ca_file": under(coexist.exchange.ca_file)})
+        whole["coexist"] = coexist.model_copy(update={"exchange": exchange})
+    return settings.model_copy(update=whole)

@@ -1,0 +1,188 @@
+"""Writes targetAddress in Active Directory, so that mail between Exchange users comes to the open side, and takes it
+back: the first of the two exceptions of law 1, which is off until `coexist.write_target_address` switches it on.
+
+Writes that one attribute and no other. Invariants: what was there before stands in the ledger before it is changed, and
+comes back exactly; a change is made only if the value is still what was read (compare and set, RFC 4511 §4.6); a value
+that somebody else has put there since is left alone. Each call may be repeated at any time, from any thread; it opens
+its own connections and blocks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mailferry.coexist.exchange_side import OnExchange, by_address, by_id
+from mailferry.directory.addresses import fault
+from mailferry.errors import ConfigError, Temporary
+from mailferry.ledger import audit
+from mailferry.ledger.store import Ledger
+from mailferry.net import ldap
+from mailferry.net.ldap_errors import Refused, Result
+
+PARK_INTENDED, PARK = "target address park intended", "target address parked"
+RESTORE_INTENDED, RESTORE = "target address restore intended", "target address restored"
+"""What the audit calls a change before and after; data: id, dn, controller, before, after."""
+
+POLL_SECONDS = 1.0
+_STALE = (Result.NO_SUCH_ATTRIBUTE, Result.VALUE_EXISTS, Result.CONSTRAINT)
+
+Do = Callable[[Callable[[Ledger], Any]], Any]
+"""Does something with the ledger, from whatever thread, and returns its result when that is durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a call did, or would do. `before`, `after`: values of targetAddress, "" for none. `made`: whether this call
+    changed it. `note`: why it was left alone, if it was. `lagging`: controllers that do not show `after` yet, and what
+    they show."""
+
+    dn: str
+    before: str
+    after: str
+    made: bool
+    note: str = ""
+    lagging: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TargetAddresses:
+    """The port. `servers`: the controller that is written to, then all others that Exchange asks. `do`: the ledger.
+    `patience`: seconds that `park` waits for all of them."""
+
+    servers: Sequence[ldap.Server]
+    do: Do
+    patience: float = 60.0
+    poll: float = POLL_SECONDS
+
+    def park(self, source_id: str, address: str, *, dry_run: bool = False) -> Written:
+        """Divert mail for the recipient with this id to `address` (`UID@` the open routing domain), and return when
+        every controller shows it.
+
+        Temporary: some do not show it yet, or they disagree about what was there before, or somebody else is changing
+        it; call again. UserError: there is no such recipient. What connecting and writing raises.
+        """
+        if wrong := fault(address) or (None if address.isascii() else "letters beyond ASCII"):
+            raise ConfigError(f"it cannot be an external address: {wrong}", about=address)
+        wanted = f"SMTP:{address}"
+        with ldap.Connection(self.servers[0]) as connection:
+            now = by_id(connection, source_id)
+            if dry_run or _same(now.target, wanted):
+                made = False
+            else:
+                if unlike := self._unlike(source_id, now.target, self.servers[1:]):
+                    raise Temporary(
+                        f"domain controllers do not agree on its targetAddress: {now.target or 'none'} at "
+                        f"{self.servers[0].url}, but {'; '.join(unlike)}",
+                        about=now.dn,
+                        advice="wait for their replication, then run again",
+                        retry_after=self.poll,
+                    )
+                before = self._former(source_id, now.target) if now.target else ""
+                self._change(connection, now, wanted, before, PARK_INTENDED, PARK)
+                made = True
+        written = Written(now.dn, now.target, wanted, made)
+        if dry_run:
+            return written
+        if lagging := self._wait(source_id, wanted):
+            raise Temporary(
+                f"domain controllers do not show its targetAddress {wanted} yet: {'; '.join(lagging)}",
+                about=now.dn,
+                advice="wait for their replication; take one that is gone out of coexist.exchange.controllers",
+                retry_after=self.poll,
+            )
+        return written
+
+    def restore(self, source_id: str, *, dry_run: bool = False) -> Written:
+        """Give back exactly what was there before `park`. Waits for no other controller, since nothing is lost
+        meanwhile: mail that Exchange still diverts meets 451 and is sent again. Temporary and others as for `park`.
+        """
+        with ldap.Connection(self.servers[0]) as connection:
+            now = by_id(connection, source_id)
+            parked = self.do(lambda ledger: audit.latest(ledger, PARK_INTENDED, source_id))
+            if parked is None:
+                return Written(now.dn, now.target, now.target, False, "Mailferry has not set its targetAddress")
+            ours, before = parked.data["after"], parked.data["before"]
+            made = False
+            if not _same(now.target, before):
+                if not _same(now.target, ours):
+                    note = f"somebody else has set its targetAddress to {now.target or 'nothing'} since; left alone"
+                    return Written(now.dn, now.target, now.target, False, note)
+                if not dry_run:
+                    self._change(connection, now, before, now.target, RESTORE_INTENDED, RESTORE)
+                    made = True
+        lagging = () if dry_run else tuple(self._unlike(source_id, before, self.servers[1:]))
+        return Written(now.dn, now.target, before, made, lagging=lagging)
+
+    def show(self, source_id: str) -> tuple[OnExchange, tuple[str, ...]]:
+        """The recipient as the first controller has it, and what others say differently."""
+        with ldap.Connection(self.servers[0]) as connection:
+            now = by_id(connection, source_id)
+        return now, tuple(self._unlike(source_id, now.target, self.servers[1:]))
+
+    def find(self, address: str) -> OnExchange | None:
+        """Whoever has this address in Active Directory."""
+        with ldap.Connection(self.servers[0]) as connection:
+            return by_address(connection, address)
+
+    def _former(self, source_id: str, target: str) -> str:
+        """What to give back in the end: the value that is there, or what was there before it if it is ours."""
+        parked = self.do(lambda ledger: audit.latest(ledger, PARK_INTENDED, source_id))
+        ours = parked is not None and _same(parked.data["after"], target)
+        return str(parked.data["before"]) if parked is not None and ours else target
+
+    def _change(
+        self, connection: ldap.Connection, now: OnExchange, after: str, before: str, intended: str, done: str
+    ) -> None:
+        """One modification that fails if the value is no longer `now.target`, with its lines in the audit. `before`:
+        what the audit is to remember."""
+        data: dict[str, Any] = {
+            "id": now.id,
+            "dn": now.dn,
+            "controller": connection.server.url,
+            "before": before,
+            "after": after,
+        }
+        self.do(lambda ledger: ledger.audit(intended, **data))
+        steps = [
+            *([ldap.Change("delete", "targetAddress", (now.target.encode(),))] if now.target else []),
+            *([ldap.Change("add", "targetAddress", (after.encode(),))] if after else []),
+        ]
+        try:
+            connection.modify(now.dn, steps)
+        except Refused as error:
+            if error.result not in _STALE:
+                raise
+            raise Temporary("somebody else has just changed its targetAddress", about=now.dn) from error
+        self.do(lambda ledger: ledger.audit(done, **data))
+
+    def _wait(self, source_id: str, value: str) -> list[str]:
+        """Those that do not show the value when time is up."""
+        deadline = time.monotonic() + self.patience
+        waiting: Iterable[ldap.Server] = self.servers
+        while unlike := self._unlike(source_id, value, waiting):
+            if time.monotonic() + self.poll > deadline:
+                return unlike
+            time.sleep(self.poll)
+        return []
+
+    def _unlike(self, source_id: str, value: str, servers: Iterable[ldap.Server]) -> list[str]:
+        """Which controllers show something else, and what."""
+        found = []
+        for server in servers:
+            try:
+                with ldap.Connection(server) as connection:
+                    there = by_id(connection, source_id).target
+            except Temporary as error:
+                found.append(f"{server.url} is not reached ({error.message})")
+                continue
+            if not _same(there, value):
+                found.append(f"{server.url} shows {there or 'none'}")
+        return found
+
+
+def _same(one: str, other: str) -> bool:
+    """As Active Directory compares them."""
+    return one.casefold() == other.casefold()
