@@ -22,7 +22,8 @@ TABLE: dict[str, set[str]] = {
     "directory": {"net", "ledger"},
     "stack": {"wire"},
     "coexist": {"directory", "stack"},
-    "ops": {"copy", "verify", "directory", "stack", "coexist"},
+    "waves": {"copy", "verify", "coexist"},
+    "ops": {"copy", "verify", "directory", "stack", "coexist", "waves"},
     "cli": {"ops"},
 }
 MODULES = sorted(ROOT.rglob("*.py"))
