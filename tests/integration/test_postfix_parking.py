@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import threading
@@ -60,16 +61,24 @@ def mta(both: Sides) -> parking.Mta:
 def park(both: Sides, place: ops.Place, address: str, subjects: list[str]) -> None:
     """Park somebody, and send them these; return when all wait."""
     ops.change(place, address, Route.PARKED, None, dry_run=False)
-    parking.forget(place.mta)
+    forget(place)
     for subject in subjects:
         both.postfix.send(address, subject)
     waits_for(place, address, len(subjects))
 
 
+def waiting(place: ops.Place, address: str) -> list[parking.Waiting]:
+    return asyncio.run(parking.Queue(place.mta).waiting(address))
+
+
+def forget(place: ops.Place) -> None:
+    asyncio.run(parking.Queue(place.mta).forget())
+
+
 def waits_for(place: ops.Place, address: str, count: int) -> None:
     """Return when so many messages are parked."""
     deadline = time.monotonic() + 15
-    while [parking.is_parked(one) for one in parking.waiting(place.mta, address)] != [True] * count:
+    while [parking.is_parked(one) for one in waiting(place, address)] != [True] * count:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -125,7 +134,7 @@ def test_somebody_flushes_the_queue_while_mail_is_parked(
     waits_for(place, nowhere, 1)
     both.postfix.run("postqueue", "-f")
     deadline = time.monotonic() + 15
-    while not all("No such file" in one.why for one in parking.waiting(place.mta, address)):
+    while not all("No such file" in one.why for one in waiting(place, address)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     waits_for(place, address, 2)
@@ -155,7 +164,7 @@ def test_a_route_flips_while_mail_pours_in(both: Sides, place: ops.Place, new_us
     sender.start()
     time.sleep(0.5)
     ops.change(place, address, Route.PARKED, None, dry_run=False)
-    parking.forget(place.mta)
+    forget(place)
     time.sleep(0.7)
     ops.change(place, address, Route.LOCAL, STORE, dry_run=False)
     ops.release(place, address)
@@ -227,17 +236,17 @@ def test_the_directory_goes_away_while_mail_waits(both: Sides, place: ops.Place,
     park(both, place, address, ["still here"])
     both.openldap.halt()
     try:
-        parking.forget(place.mta)
-        both.postfix.run("postqueue", "-i", parking.waiting(place.mta, address)[0].id)
+        forget(place)
+        both.postfix.run("postqueue", "-i", waiting(place, address)[0].id)
         deadline = time.monotonic() + 15
-        while not any(one.why and not parking.is_parked(one) for one in parking.waiting(place.mta, address)):
+        while not any(one.why and not parking.is_parked(one) for one in waiting(place, address)):
             assert time.monotonic() < deadline
             time.sleep(0.05)
     finally:
         both.openldap.start()
     both.change(address.partition("@")[0], mailferryRoute="local", mailHost=STORE)
-    parking.forget(place.mta)
-    assert parking.release(place.mta, address).left == ()
+    forget(place)
+    assert asyncio.run(parking.Queue(place.mta).release(address)).left == ()
     both.wait(both.store, address, ["still here"])
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from mailferry.coexist import parking, routes
-from mailferry.coexist.parking import Mta
+from mailferry.coexist.parking import Mta, Queue
 from mailferry.errors import IntegrityError, RemoteProtocolError, Temporary, UserError
 from mailferry.net.ldap_entry import Entry
 
@@ -49,47 +51,67 @@ def test_what_waits_is_listed_oldest_first(tmp_path: Path) -> None:
     mta = played(
         tmp_path, queued(3), queued(2), queued(7, address="carol@acme.example"), queued(0, address="ALICE@acme.example")
     )
-    assert [one.id for one in parking.waiting(mta, ADDRESS)] == ["4jXX000", "4jXX002", "4jXX003"]
+    assert [one.id for one in asyncio.run(Queue(mta).waiting(ADDRESS))] == ["4jXX000", "4jXX002", "4jXX003"]
 
 
 def test_a_release_takes_them_one_after_the_other(tmp_path: Path) -> None:
     mta = played(tmp_path, *(queued(number) for number in (5, 1, 4)), queued(2, address="carol@acme.example"))
-    released = parking.release(mta, ADDRESS, sleep=lambda _: None)
+    released = asyncio.run(Queue(mta).release(ADDRESS))
     assert released == parking.Released(("4jXX001", "4jXX004", "4jXX005"), ())
     assert (tmp_path / "tried").read_text().split() == list(released.tried)
 
 
 def test_a_release_tries_again_what_was_parked_once_more(tmp_path: Path) -> None:
     mta = played(tmp_path, queued(1, "connect to mx[parked-until-the-route-changes]: No such file (keep)"))
-    released = parking.release(mta, ADDRESS, sleep=lambda _: None, seconds=0.3)
+    released = asyncio.run(Queue(mta).release(ADDRESS, seconds=0.3))
     assert [one.id for one in released.left] == ["4jXX001"] and released.tried == ("4jXX001",)
 
 
 def test_a_release_leaves_to_postfix_what_the_other_side_refuses(tmp_path: Path) -> None:
     mta = played(tmp_path, queued(1, "connect to store1: Connection refused (keep)"), queued(2))
-    released = parking.release(mta, ADDRESS, sleep=lambda _: None)
+    released = asyncio.run(Queue(mta).release(ADDRESS))
     assert [one.id for one in released.left] == ["4jXX001"]
     assert (tmp_path / "tried").read_text().split() == ["4jXX001", "4jXX002"], "each one once"
 
 
-def test_without_a_command_to_reload_it_waits(tmp_path: Path) -> None:
-    waits: list[float] = []
-    parking.forget(Mta(), waits.append)
-    parking.forget(Mta(reload=("true",)), waits.append)
-    assert waits == [31.0]
+def test_without_a_command_to_reload_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parking, "FORGOTTEN_SECONDS", 0.4)
+    started = time.monotonic()
+    asyncio.run(Queue(Mta()).forget())
+    assert time.monotonic() - started >= 0.4
+
+
+def test_many_who_ask_at_once_share_listings_and_reloads_that_begin_after_they_asked(tmp_path: Path) -> None:
+    script = tmp_path / "count"
+    script.write_text(f"#!/bin/sh\necho $$ >> {tmp_path}/calls\nsleep 0.2\n")
+    script.chmod(0o755)
+
+    async def many() -> list[int]:
+        queue = Queue(Mta((str(script),), (str(script),)))
+        counts = []
+        for ask in (queue.listing, queue.forget):
+            (tmp_path / "calls").write_text("")
+            first = [asyncio.ensure_future(ask()) for _ in range(5)]
+            while not (tmp_path / "calls").read_text():
+                await asyncio.sleep(0.01)
+            await asyncio.gather(*first, *(ask() for _ in range(5)))
+            counts.append(len((tmp_path / "calls").read_text().split()))
+        return counts
+
+    assert asyncio.run(many()) == [2, 2], "one for the first five, one for those who asked while it ran"
 
 
 @pytest.mark.parametrize("line", ["not JSON", '{"queue_id": "-d ALL", "recipients": []}', "{}"])
 def test_a_listing_that_makes_no_sense_is_an_error(tmp_path: Path, line: str) -> None:
     with pytest.raises(RemoteProtocolError, match="not a line of a queue"):
-        parking.waiting(played(tmp_path, line), ADDRESS)
+        asyncio.run(Queue(played(tmp_path, line)).waiting(ADDRESS))
 
 
 def test_a_command_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(Temporary, match="did not run"):
-        parking.waiting(Mta((str(tmp_path / "missing"),)), ADDRESS)
+        asyncio.run(Queue(Mta((str(tmp_path / "missing"),))).waiting(ADDRESS))
     with pytest.raises(Temporary, match="ended with 3: mail system is down"):
-        parking.forget(Mta(reload=("sh", "-c", "echo mail system is down >&2; exit 3")))
+        asyncio.run(Queue(Mta(reload=("sh", "-c", "echo mail system is down >&2; exit 3"))).forget())
 
 
 class Answers:

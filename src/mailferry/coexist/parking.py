@@ -1,50 +1,61 @@
-"""Lets parked mail go: finds what waits for somebody in Postfix's queue, and has it tried again, oldest first.
+"""Looks at Postfix's queue, makes it forget old routes, and lets parked mail go, oldest first. Changes no route.
 
-Changes no route; do that before. Postfix forgets an old route within 30 seconds, or when it is reloaded: mail that is
-tried earlier is parked again, and waits for the next try. Invariant: nothing is taken out of the queue, held, or sent
-by us: a release is only ever another try of Postfix's own.
+Postfix forgets an old route within 30 seconds, or when it is reloaded: mail that is tried earlier is parked again, and
+waits for the next try. Many who ask at once share one listing and one reload. Invariant: nothing is taken out of the
+queue, held, or sent by us but our own probes (probe.py): a release is only ever another try of Postfix's own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shlex
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from mailferry.errors import RemoteProtocolError, Temporary
 from mailferry.stack.postfix.tables import DEFERRED, NO_ROUTE, NO_STORE, PARKED_AT
+
+T = TypeVar("T")
 
 FORGOTTEN_SECONDS = 31.0
 """Postfix's processes remember the latest transport for 30 s."""
 COMMAND_SECONDS = 60.0
 PATIENCE_SECONDS = 5.0
 """How long the next message waits for the one before, when that is neither delivered nor refused."""
+LOOK_SECONDS = 0.02
+"""Between two looks at the queue."""
+GATHER_SECONDS = 0.1
+"""How long a reload waits for others who want one, too."""
 
 _ID = re.compile(r"[0-9A-Za-z]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Mta:
-    """One Postfix. `postqueue`, `reload`: commands with their first arguments; no `reload`: wait instead."""
+    """One Postfix. `postqueue`, `postsuper`, `reload`: commands with their first arguments; no `reload`: wait instead.
+    `smtp`: (host, port) where it takes a probe."""
 
     postqueue: tuple[str, ...] = ("postqueue",)
     reload: tuple[str, ...] = ()
+    postsuper: tuple[str, ...] = ("postsuper",)
+    smtp: tuple[str, int] | None = None
+    name: str = "postfix"
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """A message in the queue that waits for one recipient. `arrived`: seconds since the epoch. `why`: Postfix's words;
-    empty while it is being tried."""
+    empty while it is being tried. `sender`: of the envelope."""
 
     id: str
     arrived: float
     size: int
     why: str
+    sender: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,52 +66,121 @@ class Released:
     left: tuple[Waiting, ...]
 
 
-def waiting(mta: Mta, address: str) -> list[Waiting]:
-    """What is in the queue for an address (the primary one: aliases are resolved on the way in), oldest first."""
-    found = []
-    for record in _listing(mta):
-        for recipient in record["recipients"]:
-            if recipient["address"].lower() == address.lower():
-                why = recipient.get("delay_reason", "")
-                found.append(Waiting(record["queue_id"], record["arrival_time"], record["message_size"], why))
-    return sorted(found, key=lambda one: (one.arrived, one.id))
+Listing = dict[str, list[Waiting]]
+"""Who waits for what, by the recipient's address in small letters, oldest first."""
 
 
-def forget(mta: Mta, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Return when Postfix no longer remembers any route from before this call."""
-    if mta.reload:
-        _run(mta.reload)
-    else:
-        sleep(FORGOTTEN_SECONDS)
+@dataclass(slots=True)
+class Shared(Generic[T]):
+    """An action that is done once for all who ask before it begins; who asks while it runs waits for the next."""
+
+    action: Callable[[], Awaitable[T]]
+    gather: float = 0.0
+    _next: asyncio.Future[T] | None = None
+    _busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def __call__(self) -> T:
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._round())
+        return await asyncio.shield(self._next)
+
+    async def _round(self) -> T:
+        async with self._busy:
+            if self.gather:
+                await asyncio.sleep(self.gather)
+            self._next = None
+            return await self.action()
 
 
-def release(mta: Mta, address: str, *, sleep: Callable[[float], None] = time.sleep, seconds: float = 120.0) -> Released:
-    """Have all mail for an address tried, after `forget`, and wait up to `seconds` until none of it is parked any more.
-    For a route that still says `parked` this is in vain.
+class Queue:
+    """The queue of one Postfix, for one event loop."""
 
-    Postfix does not keep an order among messages that are tried together, so each one has to be gone before the next
-    is tried; of more than 100, some together. Mail that the other side does not take now (it is down, a quota is full)
-    stays in `left` and is Postfix's to retry.
-    """
-    tried: dict[str, None] = {}
-    deadline = time.monotonic() + seconds
-    empty = 0
-    while True:
-        left = waiting(mta, address)
-        again = [one for one in left if one.id not in tried or is_parked(one)]
-        empty = 0 if left else empty + 1
-        # a message that is just passing from one queue to the next is in no listing: look twice
-        if empty == 2 or (left and not again and all(one.why for one in left)) or time.monotonic() > deadline:
-            return Released(tuple(tried), tuple(left))
-        together = again[: max(1, len(again) // 100)]
-        for one in together:
-            _run((*mta.postqueue, "-i", one.id))
-            tried[one.id] = None
-        until = min(deadline, time.monotonic() + PATIENCE_SECONDS)
-        while together and time.monotonic() < until:
-            sleep(0.02)
-            here = {one.id: one for one in waiting(mta, address)}
-            together = [one for one in together if one.id in here and not _is_refused(here[one.id])]
+    def __init__(self, mta: Mta) -> None:
+        self.mta = mta
+        self.listing = Shared(self._listing)
+        """The whole queue, as it is after the call."""
+        self._reload = Shared(lambda: run(self.mta.reload), GATHER_SECONDS)
+
+    async def waiting(self, address: str) -> list[Waiting]:
+        """What is there for an address (the primary one: aliases are resolved on the way in), oldest first."""
+        return (await self.listing()).get(address.lower(), [])
+
+    async def forget(self) -> None:
+        """Return when Postfix no longer remembers any route from before this call."""
+        if self.mta.reload:
+            await self._reload()
+        else:
+            await asyncio.sleep(FORGOTTEN_SECONDS)
+
+    async def quiet(self, address: str, seconds: float = COMMAND_SECONDS) -> None:
+        """Return when nothing that is there now is still being tried for an address: it may be on its way to the place
+        of an old route. Temporary after so many `seconds`."""
+        under_way = {one.id for one in await self.waiting(address) if not one.why}
+        deadline = time.monotonic() + seconds
+        while under_way:
+            if time.monotonic() > deadline:
+                raise Temporary(
+                    f"a message is being delivered for {seconds:.0f} s", about=f"{self.mta.name}: {address}"
+                )
+            await asyncio.sleep(LOOK_SECONDS)
+            under_way &= {one.id for one in await self.waiting(address) if not one.why}
+
+    async def release(self, address: str, *, seconds: float = 120.0) -> Released:
+        """Have all mail for an address tried, after `forget`, and wait up to `seconds` until none of it is parked any
+        more. For a route that still says `parked` this is in vain.
+
+        Postfix does not keep an order among messages that are tried together, so each one has to be gone before the
+        next is tried; of more than 100, some together. Mail that the other side does not take now (it is down, a quota
+        is full) stays in `left` and is Postfix's to retry.
+        """
+        tried: dict[str, None] = {}
+        deadline = time.monotonic() + seconds
+        empty = 0
+        while True:
+            left = await self.waiting(address)
+            again = [one for one in left if one.id not in tried or is_parked(one)]
+            empty = 0 if left else empty + 1
+            # a message that is just passing from one queue to the next is in no listing: look twice
+            if empty == 2 or (left and not again and all(one.why for one in left)) or time.monotonic() > deadline:
+                return Released(tuple(tried), tuple(left))
+            together = again[: max(1, len(again) // 100)]
+            for one in together:
+                await run((*self.mta.postqueue, "-i", one.id))
+                tried[one.id] = None
+            until = min(deadline, time.monotonic() + PATIENCE_SECONDS)
+            while together and time.monotonic() < until:
+                await asyncio.sleep(LOOK_SECONDS)
+                here = {one.id: one for one in await self.waiting(address)}
+                together = [one for one in together if one.id in here and not _is_refused(here[one.id])]
+
+    async def remove(self, ids: Sequence[str]) -> None:
+        """Take probes out of the queue; one that has gone by itself is no error."""
+        for one in ids:
+            await run((*self.mta.postsuper, "-d", one))
+
+    async def _listing(self) -> Listing:
+        """postqueue(1), JSON object format: one object for each message."""
+        command = (*self.mta.postqueue, "-j")
+        found: Listing = {}
+        for line in (await run(command)).splitlines():
+            try:
+                record: dict[str, Any] = json.loads(line)
+                if not _ID.fullmatch(record["queue_id"]):
+                    raise ValueError("a queue id is letters and digits")
+                for recipient in record["recipients"]:
+                    one = Waiting(
+                        record["queue_id"],
+                        record["arrival_time"],
+                        record["message_size"],
+                        recipient.get("delay_reason", ""),
+                        record.get("sender", ""),
+                    )
+                    found.setdefault(recipient["address"].lower(), []).append(one)
+            except (ValueError, KeyError) as error:
+                raise RemoteProtocolError(f"not a line of a queue: {error}", about=shlex.join(command)) from error
+        for some in found.values():
+            some.sort(key=lambda one: (one.arrived, one.id))
+        return found
 
 
 def is_parked(one: Waiting) -> bool:
@@ -113,26 +193,26 @@ def _is_refused(one: Waiting) -> bool:
     return bool(one.why) and not is_parked(one)
 
 
-def _listing(mta: Mta) -> Iterator[dict[str, Any]]:
-    """The queue, one object for each message (postqueue(1), JSON object format)."""
-    command = (*mta.postqueue, "-j")
-    for line in _run(command).splitlines():
-        try:
-            record: dict[str, Any] = json.loads(line)
-            if not _ID.fullmatch(record["queue_id"]):
-                raise ValueError("a queue id is letters and digits")
-        except (ValueError, KeyError) as error:
-            raise RemoteProtocolError(f"not a line of a queue: {error}", about=shlex.join(command)) from error
-        yield record
-
-
-def _run(command: Sequence[str]) -> str:
+async def run(command: Sequence[str]) -> str:
     """The standard output of a command. Temporary with its words when it fails."""
     shown = shlex.join(command)
+    pipe = asyncio.subprocess.PIPE
     try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=COMMAND_SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
+        )
+    except OSError as error:
         raise Temporary(f"it did not run: {error}", about=shown) from error
-    if done.returncode:
-        raise Temporary(f"it ended with {done.returncode}: {done.stderr.strip()[-500:]}", about=shown)
-    return done.stdout
+    try:
+        async with asyncio.timeout(COMMAND_SECONDS):
+            output, said = await process.communicate()
+    except TimeoutError as error:
+        raise Temporary(f"it did not end within {COMMAND_SECONDS:.0f} s", about=shown) from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        words = said.decode(errors="replace").strip()[-500:]
+        raise Temporary(f"it ended with {process.returncode}: {words}", about=shown)
+    return output.decode(errors="replace")

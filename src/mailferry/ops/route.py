@@ -5,6 +5,7 @@ Shows nothing. Invariant: every change is in the ledger's audit.
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -72,11 +73,16 @@ def release(place: Place, address: str) -> parking.Released:
             about=found.dn,
             advice=f"mailferry route set {found.mail} exchange (or: local)",
         )
-    if not parking.waiting(place.mta, found.mail):
+    return asyncio.run(_release(place, found))
+
+
+async def _release(place: Place, found: routes.Routed) -> parking.Released:
+    queue = parking.Queue(place.mta)
+    if not await queue.waiting(found.mail):
         return parking.Released((), ())
-    parking.forget(place.mta)
+    await queue.forget()
     place.ledger.audit("release begun", id=found.id, dn=found.dn, route=found.route)
-    released = parking.release(place.mta, found.mail)
+    released = await queue.release(found.mail)
     place.ledger.audit("release done", id=found.id, tried=list(released.tried), left=[one.id for one in released.left])
     return released
 
