@@ -1,18 +1,19 @@
-"""The use cases of `mailferry stack`: from the settings to the files of a server. Installs and starts nothing."""
+"""From the settings to the files of each server of the open platform. Installs and starts nothing."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mailferry.config.settings import Settings as Config
 from mailferry.errors import ConfigError, Permanent
 from mailferry.secret import Secret
-from mailferry.stack.file import File
-from mailferry.stack.openldap.files import files
+from mailferry.stack.file import File, Kit
+from mailferry.stack.openldap.files import DEBIAN, files
 from mailferry.stack.openldap.render import ADDRESSES
 from mailferry.stack.openldap.settings import SERVICES, BindThrough, MailSchema, Readers, Role, Settings, Tls
 from mailferry.stack.postfix.files import files as postfix_files
@@ -109,6 +110,68 @@ def _endpoint(text: str) -> Endpoint:
     return Endpoint(host.strip("[]"), int(port))
 
 
+def kits(config: Config, server: str, *, replica: int | None = None, root: Path | None = None) -> list[Kit]:
+    """What this host gets: the kit of one of SERVERS, or of all that the settings know. `root`: everything stands below
+    that directory, and is started without systemd. ConfigError as above, or if there is nothing."""
+    if server != ALL:
+        return [SERVERS[server](config, replica, root)]
+    stack = config.stack
+    found = [SERVERS[one](config, replica, root) for one in SERVERS if stack is not None and getattr(stack, one, None)]
+    if not found:
+        raise ConfigError("it has no server in [stack]", about="mailferry.toml", advice="see docs/stack-postfix.md")
+    return found
+
+
+def _openldap(config: Config, replica: int | None, root: Path | None) -> Kit:
+    settings, host = openldap_settings(config, replica), DEBIAN
+    if root is not None:
+        settings = replace(
+            settings,
+            config_dir=under(root, settings.config_dir),
+            data_dir=under(root, settings.data_dir),
+            run_dir=under(root, settings.run_dir),
+        )
+        defaults, pid = under(root, host.defaults), shlex.quote(str(settings.run_dir / "slapd.pid"))
+        begin = (
+            f'. {shlex.quote(str(defaults))}; slapd -h "$SLAPD_SERVICES" -F "$SLAPD_CONF" -u {host.user} -g {host.user}'
+        )
+        host = replace(
+            host,
+            defaults=defaults,
+            listen=settings.provider if replica is None else None,
+            stop=f"[ ! -e {pid} ] || {{ p=$(cat {pid}); kill $p; while kill -0 $p 2>/dev/null; do sleep 0.1; done; }}",
+            start=f"[ -e {pid} ] && kill -0 $(cat {pid}) 2>/dev/null || ({begin})",
+        )
+    return Kit("openldap", tuple(files(settings, host)), host.start, host.stop)
+
+
+def _postfix(config: Config, replica: int | None, root: Path | None) -> Kit:
+    settings = postfix_settings(config)
+    if root is None:
+        return Kit("postfix", tuple(postfix_files(settings)), "systemctl start postfix", "systemctl stop postfix")
+    settings = replace(
+        settings,
+        config_dir=under(root, settings.config_dir),
+        queue_dir=under(root, settings.queue_dir),
+        data_dir=under(root, settings.data_dir),
+        log_file=under(root, Path("/var/log/postfix.log")),
+    )
+    own = f"postfix -c {shlex.quote(str(settings.config_dir))}"
+    start = f"{own} status 2> /dev/null || {own} start"
+    reload = f"if {own} status 2> /dev/null; then {own} reload; else {own} start; fi"
+    return Kit("postfix", tuple(postfix_files(settings, reload)), start, f"! {own} status 2> /dev/null || {own} stop")
+
+
+def under(root: Path, path: Path) -> Path:
+    """The same path below a directory."""
+    return root / path.relative_to("/")
+
+
+ALL = "all"
+SERVERS: dict[str, Callable[[Config, int | None, Path | None], Kit]] = {"openldap": _openldap, "postfix": _postfix}
+"""Each server by its name in `[stack]`: settings, number of a replica (None: the provider), root → its kit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """One file of the output directory, and whether its content or permissions were new."""
@@ -117,20 +180,11 @@ class Rendered:
     changed: bool
 
 
-def render_openldap(config: Config, out: Path, replica: int | None = None) -> list[Rendered]:
-    """Write the files of one host into `out`. ConfigError as above; Permanent when the disk says no."""
-    return _render(files(openldap_settings(config, replica)), out)
-
-
-def render_postfix(config: Config, out: Path) -> list[Rendered]:
-    """The same for the Postfix between both sides."""
-    return _render(postfix_files(postfix_settings(config)), out)
-
-
-def _render(rendered: Iterable[File], out: Path) -> list[Rendered]:
+def render(kit: Kit, out: Path) -> list[Rendered]:
+    """Write the files of one host into `out`. Permanent when the disk says no."""
     try:
         out.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return [_write(out, file) for file in rendered]
+        return [_write(out, file) for file in kit.files]
     except OSError as error:
         raise Permanent(f"cannot write: {error.strerror}", about=error.filename or str(out)) from error
 

@@ -21,12 +21,14 @@ from mailferry.stack.openldap.settings import Role, Settings
 @dataclass(frozen=True, slots=True)
 class Host:
     """How a host runs slapd. `user`: whom it runs as, with a group of that name. `defaults`: the file that the
-    distribution's start-up reads. `stop`, `start`: shell commands."""
+    distribution's start-up reads. `stop`, `start`: shell commands. `listen`: URLs besides the socket; None: the usual
+    ones."""
 
     user: str = "openldap"
     defaults: Path = Path("/etc/default/slapd")
     stop: str = "systemctl stop slapd"
     start: str = "systemctl start slapd"
+    listen: str | None = None
 
 
 DEBIAN = Host()
@@ -36,16 +38,16 @@ def files(settings: Settings, host: Host = DEBIAN) -> Iterator[File]:
     """Everything for one host, README.md first."""
     yield File("README.md", _readme(settings, host).encode())
     yield File("install.sh", _script(settings, host).encode(), 0o755)
-    yield File("config.ldif", render.config(settings), 0o600)
+    yield File("config.ldif", render.config(settings), 0o600, settings.config_dir)
     if settings.role is Role.PROVIDER:
         yield File(_first_file(settings), render.first_entries(settings), 0o600)
-    yield File("slapd.default", _defaults(settings, host).encode())
+    yield File("slapd.default", _defaults(settings, host).encode(), place=host.defaults)
     for name in render.own_schemas(settings):
         yield File(f"{name}.schema", (FOLDER / f"{name}.schema").read_bytes())
 
 
 def _defaults(settings: Settings, host: Host) -> str:
-    listen = "ldap:/// ldaps:///" if settings.tls else "ldap:///"
+    listen = host.listen or ("ldap:/// ldaps:///" if settings.tls else "ldap:///")
     exports = "".join(f"export {name}={value}\n" for name, value in ENVIRONMENT.items())
     return f"""\
 # Rendered by `mailferry stack render openldap`; changes are lost at the next install.sh.
@@ -78,6 +80,7 @@ umask 027
 
 # What can be refused is refused here, while the server still runs as before.
 install -d -o {host.user} -g {host.user} -m 0750 "$data" "$run"
+mkdir -p "$(dirname "$config")"
 new=$(mktemp -d "$config.XXXXXX")
 trap 'rm -rf "$new"' EXIT
 slapadd -n 0 -F "$new" -l config.ldif
@@ -89,7 +92,7 @@ stamp=$(date +%Y%m%d-%H%M%S)
 mv "$new" "$config"
 if ! cmp -s slapd.default "$defaults"; then
     [ ! -e "$defaults" ] || cp -p "$defaults" "$defaults.before-$stamp"
-    install -m 0644 slapd.default "$defaults"
+    install -D -m 0644 slapd.default "$defaults"
 fi
 {host.start}
 """

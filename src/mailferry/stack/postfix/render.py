@@ -15,11 +15,15 @@ from mailferry.stack.postfix.settings import Settings
 
 def files(settings: Settings) -> Iterator[File]:
     """Everything below the configuration directory; the ldap: tables are for the group postfix to read."""
-    yield File("main.cf", main(settings).encode())
-    yield File("master.cf", master(settings).encode())
-    yield File("transports.regexp", tables.transports(settings).encode())
+    here = settings.config_dir
+    for name, text in (
+        ("main.cf", main(settings)),
+        ("master.cf", master(settings)),
+        ("transports.regexp", tables.transports(settings)),
+    ):
+        yield File(name, text.encode(), place=here / name)
     for table in tables.TABLES:
-        yield File(table.file, tables.text(table, settings).encode(), 0o640)
+        yield File(table.file, tables.text(table, settings).encode(), 0o640, here / table.file)
 
 
 def main(settings: Settings) -> str:
