@@ -16,7 +16,7 @@ import signal
 import smtplib
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -195,20 +195,40 @@ class ExchangeSide:
                 self.targets.pop(address, None)
             else:
                 self.targets[address] = target
-        self.postfix.configure()
-        with contextlib.suppress(process.LabError):  # not running yet
-            before = self.log().count(_RELOADED)
-            self.postfix.reload()
-            while self.log().count(_RELOADED) == before:
-                time.sleep(0.01)
+        reloaded(self.postfix)
 
     def _files(self, here: Postfix) -> Iterable[File]:
         host, port = self.store
-        relay, relay_port = self.connector
         boxes = "".join(f"{one}\tlmtp:inet:{host}:{port}\n" for one in sorted(self.mailboxes))
         names = {one.replace(DOMAIN, EXCHANGE_DOMAIN): one for one in self.mailboxes} | self.targets
         etc = here.config_dir
-        main = f"""\
+        yield from posing_as_exchange(here, self.connector, [f"texthash:{etc}/targets"], f"texthash:{etc}/mailboxes")
+        yield File("mailboxes", boxes.encode())
+        yield File("targets", "".join(f"{one}\t{to}\n" for one, to in sorted(names.items())).encode())
+
+
+def reloaded(postfix: Postfix) -> None:
+    """Write the configuration anew, and return when it is in force (at once where it does not run yet)."""
+    postfix.configure()
+    with contextlib.suppress(process.LabError):  # not running yet
+        before = postfix.log().count(_RELOADED)
+        postfix.reload()
+        while postfix.log().count(_RELOADED) == before:
+            time.sleep(0.01)
+
+
+def posing_as_exchange(
+    here: Postfix,
+    connector: tuple[str, int],
+    aliases: Iterable[str],
+    mailboxes: str,
+    outside: tuple[str, int] | None = None,
+) -> Iterator[File]:
+    """main.cf and master.cf of a Postfix that looks addresses up in `aliases`, then in `mailboxes` (transports), and
+    sends the rest of the shared domain to `connector`. `outside`: takes mail for all other domains; None: bounced."""
+    relay, relay_port = connector
+    away = f"smtp:[{outside[0]}]:{outside[1]}" if outside else "error:5.4.4 the lab has no Internet"
+    main = f"""\
 compatibility_level = 3.6
 myhostname = exchange.acme.internal
 myorigin = {DOMAIN}
@@ -222,11 +242,11 @@ alias_maps =
 local_recipient_maps =
 relay_domains = {DOMAIN} {OPEN_DOMAIN} {EXCHANGE_DOMAIN}
 virtual_alias_domains =
-virtual_alias_maps = texthash:{etc}/targets
-transport_maps = texthash:{etc}/mailboxes,
+virtual_alias_maps = {", ".join(aliases)}
+transport_maps = {mailboxes},
     inline:{{ {{ {DOMAIN} = smtp:[{relay}]:{relay_port} }}, {{ {OPEN_DOMAIN} = smtp:[{relay}]:{relay_port} }},
     {{ {EXCHANGE_DOMAIN} = error:5.1.1 no such mailbox }} }}
-default_transport = error:5.4.4 the lab has no Internet
+default_transport = {away}
 enable_original_recipient = no
 smtp_dns_support_level = disabled
 smtp_host_lookup = native
@@ -235,14 +255,11 @@ lmtp_host_lookup = native
 minimal_backoff_time = 2s
 queue_run_delay = 2s
 """
-        yield File("main.cf", main.encode())
-        yield File("mailboxes", boxes.encode())
-        yield File("targets", "".join(f"{one}\t{to}\n" for one, to in sorted(names.items())).encode())
-        master = next(file for file in files(_ANY) if file.name == "master.cf").content.decode()
-        service = "25 inet n - n - - smtpd\n"
-        head, _, tail = master.partition("pickup unix")
-        assert head and service in head
-        yield File("master.cf", f"127.0.0.1:{here.port} inet n - n - - smtpd\npickup unix{tail}".encode())
+    yield File("main.cf", main.encode())
+    master = next(file for file in files(_ANY) if file.name == "master.cf").content.decode()
+    tail = master.partition("pickup unix")[2]
+    assert tail
+    yield File("master.cf", f"127.0.0.1:{here.port} inet n - n - - smtpd\npickup unix{tail}".encode())
 
 
 _ANY = Settings(
