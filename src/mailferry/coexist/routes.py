@@ -8,13 +8,12 @@ with it goes the mark mailferryRouteFreshUntil, for which mail that Exchange sen
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
-from mailferry.errors import IntegrityError, Temporary, UserError
-from mailferry.ledger.store import Ledger
+from mailferry.errors import IntegrityError, SafetyStop, Temporary, UserError
 from mailferry.net import ldap
 from mailferry.net.ldap_errors import Refused, Result
 from mailferry.stack.postfix.settings import Route
@@ -29,6 +28,12 @@ _ATTRIBUTES = (
     *("mailferryForwardTo", "mailferryKeepCopy", "mailferryExternalAddress", "member", "mailferryExternalMember"),
 )
 _STALE = (Result.NO_SUCH_ATTRIBUTE, Result.VALUE_EXISTS, Result.CONSTRAINT)
+
+
+class Audit(Protocol):
+    """What writes the audit: a `Ledger`, or what passes it on to the thread that has one."""
+
+    def audit(self, what: str, **data: Any) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +92,20 @@ def find(people: People, address: str) -> Routed:
     return _routed(found[0])
 
 
+def find_id(people: People, source_id: str) -> Routed:
+    """The recipient with this mailferrySourceId, whatever its address is by now. UserError: there is none."""
+    key = f"(mailferrySourceId={names.in_filter(source_id)})"
+    found = list(people.connection.search(people.suffix, key, _ATTRIBUTES))
+    if not found:
+        raise UserError("it is no longer in the directory", about=source_id, advice="mailferry directory diff")
+    if len(found) > 1:
+        raise IntegrityError(f"it is {found[0].dn} and {found[1].dn}", about=source_id)
+    return _routed(found[0])
+
+
 def set_route(
     people: People,
-    ledger: Ledger,
+    ledger: Audit,
     address: str,
     route: Route,
     store: str | None = None,
@@ -97,16 +113,39 @@ def set_route(
     fresh_seconds: float = FRESH_SECONDS,
     dry_run: bool = False,
 ) -> Changed:
-    """Give a recipient a route. `store`: its mailHost; None leaves that as it is. May be called again at any time.
-
-    UserError: a group, or `local` without a store. Temporary: somebody else changed the route meanwhile.
-    """
+    """Give the recipient with this address a route: as `change`."""
     before = find(people, address)
+    return change(people, ledger, before, route, store, fresh_seconds=fresh_seconds, dry_run=dry_run)
+
+
+def change(
+    people: People,
+    ledger: Audit,
+    before: Routed,
+    route: Route,
+    store: str | None = None,
+    *,
+    only_from: Collection[Route] = tuple(Route),
+    fresh_seconds: float = FRESH_SECONDS,
+    dry_run: bool = False,
+) -> Changed:
+    """Give a recipient, as just read, a route. `store`: its mailHost; None leaves that as it is. May be called again at
+    any time.
+
+    UserError: a group, or `local` without a store. SafetyStop: its route is none of `only_from`. Temporary: somebody
+    else changed the route meanwhile.
+    """
     if not before.route:
         raise UserError(
             f"a {before.kind or 'recipient'} has no route: its mail goes on to other addresses",
             about=before.dn,
             advice="give a person, a shared mailbox or a resource",
+        )
+    if before.route not in [one.value for one in only_from] and route.value != before.route:
+        raise SafetyStop(
+            f"its route is {before.route}: somebody else has changed it",
+            about=before.dn,
+            advice=f"mailferry route show {before.mail}",
         )
     after = replace(before, route=route.value, store=before.store if store is None else store)
     if route is Route.LOCAL and not after.store:
@@ -124,7 +163,7 @@ def set_route(
     return Changed(before, after, made=after != before)
 
 
-def settle(people: People, ledger: Ledger, now: float | None = None) -> list[str]:
+def settle(people: People, ledger: Audit, now: float | None = None) -> list[str]:
     """Take the mark from routes that are no longer fresh; their DNs. If nobody calls this, mail that Exchange sends
     back is put off for longer, and none is lost."""
     due = _time(time.time() if now is None else now)
@@ -160,8 +199,10 @@ def _modify(connection: ldap.Connection, before: Routed, after: Routed) -> None:
     if after.store != before.store:
         steps.append(ldap.Change("replace", "mailHost", (after.store.encode(),) if after.store else ()))
     if after.fresh_until != before.fresh_until:
-        fresh = () if after.fresh_until is None else (_time(after.fresh_until).encode(),)
-        steps.append(ldap.Change("replace", "mailferryRouteFreshUntil", fresh))
+        # by its value, too: a change that was long under way does not meet the same route, set again meanwhile
+        for how, mark in (("delete", before.fresh_until), ("add", after.fresh_until)):
+            if mark is not None:
+                steps.append(ldap.Change(how, "mailferryRouteFreshUntil", (_time(mark).encode(),)))
     try:
         connection.modify(before.dn, steps)
     except Refused as error:
