@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -140,7 +139,7 @@ def acme(root: Path, *, size: int = 50, more: str = "") -> Iterator[Acme]:
         stores = {name: stack.enter_context(Dovecot(root / name, lmtp=True)) for name in STORES}
         exchange_store = stack.enter_context(Dovecot(root / "exchange-store", "exchange", lmtp=True))
         source = stack.enter_context(TcpProxy(exchange_store.port))
-        exchange = stack.enter_context(ExchangeSide(("127.0.0.1", exchange_store.lmtp_port), root / "exchange"))
+        exchange = ExchangeSide(("127.0.0.1", exchange_store.lmtp_port), root / "exchange")
         postfix = Postfix("postfix", lambda here: _rendered(here, root / "mailferry.toml"), root / "postfix")
         exchange.connector = ("127.0.0.1", postfix.exchange_port)
         running = Acme(root, ad, openldap, stores, exchange_store, source, exchange, postfix)
@@ -148,7 +147,8 @@ def acme(root: Path, *, size: int = 50, more: str = "") -> Iterator[Acme]:
         stack.enter_context(postfix)
         running.ferry("directory", "sync", codes=(0, 1))  # 1: some are left out
         running.people, running.groups = _read(openldap)
-        exchange.update(mailboxes=[one.mail for one in running.people])
+        exchange.mailboxes = {one.mail for one in running.people}
+        stack.enter_context(exchange)
         yield running
 
 

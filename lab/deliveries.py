@@ -1,0 +1,160 @@
+"""Reads every mailbox of both sides, and judges where the messages of lab/load.py have arrived.
+
+Reads the stores' files themselves, so that nothing of the product judges itself. Which mailbox counts says the
+directory: on the open side for whom it routes there, on Exchange for everybody else; what lies in somebody's other
+mailbox is an old copy. Invariant: nothing is changed.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import ldap
+
+from lab.acme import Acme
+from lab.load import DOMAIN, Sent
+
+EXCHANGE = "exchange"
+MOST_PASSES = 2
+"""How often a message may pass one Postfix: a second time where the other side knew of a change before."""
+
+_HEADER = 16384
+_NUMBER = re.compile(rb"^Message-ID: <(\d+)@" + DOMAIN.encode() + rb">\s*$", re.MULTILINE | re.IGNORECASE)
+_CAME = re.compile(r"(\d+)\.M(\d+)P")
+_BOUNCE = re.compile(rb"^(From: .*(MAILER-DAEMON|mailferry-probe)|Return-Path: <>)", re.MULTILINE | re.IGNORECASE)
+_PASSED = {
+    "open": re.compile(rb"by mx\.acme\.example \(Postfix"),
+    "exchange": re.compile(rb"by exchange\.acme\.internal \(Postfix"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A message of the load in somebody's mailbox. `place`: `exchange` or a store's mailHost. `came`: seconds since the
+    epoch, when that store wrote the file. `passes`: how often it went through the Postfix that it saw most."""
+
+    number: int
+    uid: str
+    place: str
+    came: float
+    passes: int
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What is wrong, in words, by kind; nothing if all is well. `seconds`: (uid, accepted, how long it took)."""
+
+    messages: int = 0
+    deliveries: int = 0
+    wrong: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    seconds: list[tuple[str, float, float]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{len(some)} {what}" for what, some in self.wrong.items()) or "nothing wrong"
+        first = "".join(f"\n  {what}: {one}" for what, some in self.wrong.items() for one in some[:5])
+        return f"{self.messages} messages, {self.deliveries} deliveries: {counts}{first}"
+
+    def median(self, uids: Collection[str], since: float, until: float) -> float:
+        """Of the seconds that a delivery to these people took that was accepted between two times; nan if none."""
+        some = [took for uid, at, took in self.seconds if uid in uids and since <= at < until]
+        return statistics.median(some) if some else float("nan")
+
+
+def copies(acme: Acme) -> tuple[list[Copy], list[str]]:
+    """All messages of the load in all mailboxes; and what else there is that nobody should have got (bounces, probes),
+    as `uid: file`."""
+    by_mail = {one.mail: one.uid for one in acme.people} | {one.uid: one.uid for one in acme.people}
+    found, strays = [], []
+    places = {EXCHANGE: acme.exchange_store.root, **{name: store.root for name, store in acme.stores.items()}}
+    for place, root in places.items():
+        for user, path in _files(root / "mail"):
+            with path.open("rb") as file:
+                header = file.read(_HEADER).replace(b"\r\n", b"\n").partition(b"\n\n")[0]
+            uid = by_mail.get(user.lower(), user)
+            number = _NUMBER.search(header)
+            if number is None:
+                if _BOUNCE.search(header):
+                    strays.append(f"{uid} in {place}: {path.name}")
+                continue
+            came = _CAME.match(path.name)
+            assert came is not None, path
+            passes = max(len(pattern.findall(header)) for pattern in _PASSED.values())
+            when = int(came[1]) + int(came[2]) / 1e6
+            found.append(Copy(int(number[1]), uid, place, when, passes))
+    return found, strays
+
+
+def _files(root: Path) -> Iterator[tuple[str, Path]]:
+    """(user, file) of every message in every mailbox of a store."""
+    for home in root.iterdir() if root.exists() else ():
+        for folder in home.rglob("*"):
+            if folder.name in ("cur", "new") and folder.is_dir():
+                yield from ((home.name, path) for path in folder.iterdir())
+
+
+def homes(acme: Acme) -> dict[str, str]:
+    """uid → the place of the mailbox that counts; a route that leads to neither side is its own name."""
+    connection = acme.openldap.connect()
+    names = ["uid", "mailferryRoute", "mailHost"]
+    found = connection.search_s(acme.openldap.suffix, ldap.SCOPE_SUBTREE, "(mailferryRoute=*)", names)
+    connection.unbind_s()
+    places = {}
+    for _, values in found:
+        route = values["mailferryRoute"][0].decode()
+        store = values.get("mailHost", [b"no store"])[0].decode()
+        places[values["uid"][0].decode()] = store if route == "local" else route
+    return places
+
+
+def judge(acme: Acme, sent: Iterable[Sent]) -> Verdict:
+    """Whether every accepted message is in the right mailboxes exactly once, and nowhere else."""
+    places = homes(acme)
+    found, strays = copies(acme)
+    verdict = Verdict()
+    wrong = verdict.wrong
+    there: dict[int, list[Copy]] = defaultdict(list)
+    for one in found:
+        there[one.number].append(one)
+    for message in sent:
+        mine = there.pop(message.number, [])
+        what = f"{message.number} from {message.sender} ({message.door.value}) to {message.to}"
+        if message.refused:
+            wrong["refused"].append(f"{what}: {message.refused}")
+        if message.accepted is None and not message.unsure and not message.refused:
+            wrong["never accepted"].append(f"{what}, {message.tries} tries")
+        verdict.messages += message.accepted is not None
+        for one in mine:
+            if one.uid not in message.expected:
+                wrong["seen by another person"].append(f"{what}: {one.uid} in {one.place}")
+            if one.passes > MOST_PASSES:
+                wrong["looped"].append(f"{what}: {one.passes} times, {one.uid}")
+        at_home = Counter(one.uid for one in mine if one.place == places[one.uid])
+        elsewhere = {one.uid: one.place for one in mine if one.place != places[one.uid]}
+        for uid in message.expected:
+            number = at_home[uid]
+            if number > 1:
+                wrong["twice"].append(f"{what}: {number} in {places[uid]}")
+            if number == 0 and message.accepted is not None:
+                where = f"only in {elsewhere[uid]}" if uid in elsewhere else "nowhere"
+                wrong["lost"].append(f"{what}: {uid}, {where}, not in {places[uid]}")
+            arrived = [one.came for one in mine if one.uid == uid]
+            if arrived and message.accepted is not None:
+                verdict.deliveries += 1
+                verdict.seconds.append((uid, message.began, min(arrived) - message.began))
+    for number in there:
+        wrong["of nobody"].append(str(number))
+    for uid, place in places.items():
+        if place not in (EXCHANGE, *acme.stores):
+            wrong["left without a mailbox"].append(f"{uid}: {place}")
+    for stray in strays:
+        wrong["bounces and probes"].append(stray)
+    for name, postfix in (("open side", acme.postfix), ("exchange", acme.exchange.postfix)):
+        for line in postfix.log().splitlines():
+            if "status=bounced" in line or "status=expired" in line:
+                wrong["bounced"].append(f"{name}: {line[-300:]}")
+    return verdict
