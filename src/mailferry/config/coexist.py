@@ -12,6 +12,7 @@ from pydantic import Field
 from mailferry.config.exchange import ExchangeAccess
 from mailferry.config.fields import Domain, Reference, Table, Text
 from mailferry.config.stack import Server
+from mailferry.config.waves import Events, Letters
 
 
 class Store(Table):
@@ -93,3 +94,10 @@ class Coexist(Table):
         "or only what listings show.",
     )
     share: float = Field(default=0.05, gt=0, le=1, description="How much of it a sample is.")
+    blackout: tuple[Text, ...] = Field(
+        default=(),
+        description='Hours, by this machine\'s clock, in which nobody new is parked: `"Mon-Fri 08:00-18:00"`, '
+        '`"22:00-06:00"`, `"2026-12-24..2027-01-02"`. Whoever is parked goes on.',
+    )
+    events: Events | None = Field(default=None, description="See `[coexist.events]`.")
+    letters: Letters | None = Field(default=None, description="See `[coexist.letters]`.")

@@ -289,5 +289,10 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
     whole: dict[str, Any] = {"directory": one.model_copy(update=changed)}
     if (coexist := settings.coexist) is not None:
         exchange = coexist.exchange.model_copy(update={"ca_file": under(coexist.exchange.ca_file)})
-        whole["coexist"] = coexist.model_copy(update={"exchange": exchange})
+        events, letters = coexist.events, coexist.letters
+        if events is not None:
+            events = events.model_copy(update={"ca_file": under(events.ca_file)})
+        if letters is not None:
+            letters = letters.model_copy(update={"templates": under(letters.templates)})
+        whole["coexist"] = coexist.model_copy(update={"exchange": exchange, "events": events, "letters": letters})
     return settings.model_copy(update=whole)
