@@ -49,6 +49,9 @@ _PACKAGES = {
     "postfix": "/usr/sbin/postfix",
     "postfix-ldap": "/usr/lib/postfix/postfix-ldap.so",
     "dovecot-lmtpd": "/usr/lib/dovecot/lmtp",
+    "dovecot-ldap": "/usr/lib/dovecot/modules/auth/libauthdb_ldap.so",
+    "dovecot-sieve": "/usr/lib/dovecot/modules/lib90_sieve_plugin.so",
+    "dovecot-managesieved": "/usr/lib/dovecot/managesieve",
     "rspamd": "/usr/bin/rspamd",
     "logrotate": "/usr/sbin/logrotate",
 }

@@ -1,0 +1,152 @@
+"""A private Dovecot on loopback from our own renderer (src/mailferry/stack/dovecot): a store of the open side.
+
+Its people are those of an OpenLDAP (lab/openldap.py), so a log-in needs a route to this store and a password there;
+MASTER_PASSWORD is that of the user `mailferry`, who may open every mailbox. Needs root.
+Invariant: nothing outside `root` is written; no Dovecot of the system is touched.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lab import process
+from lab.openldap import LOOKUP_PASSWORD, OpenLdap
+from lab.server import Server
+from mailferry.secret import Secret
+from mailferry.stack.dovecot.render import files
+from mailferry.stack.dovecot.settings import Ports, Settings, Store
+from mailferry.stack.openldap.render import ADDRESSES
+from mailferry.stack.postfix.settings import Directory, Endpoint
+
+MASTER, MASTER_PASSWORD = "mailferry", "ferry-master"
+_QUICK = """
+# Only in the lab: no waiting after wrong passwords.
+auth_failure_delay = 0
+service anvil {
+  unix_listener anvil-auth-penalty {
+    mode = 0
+  }
+}
+"""
+
+
+class OpenDovecot(Server):
+    """One instance: the store that `mailHost` calls `store`. `changes`: of its settings.
+
+    As `lab.dovecot.Dovecot` it has `port` (IMAP), `tls_port`, `pop3_port`, `lmtp_port`, `ca_file`, `maildir`.
+    """
+
+    name = "open-dovecot"
+    grace = 0.3
+
+    def __init__(
+        self,
+        openldap: OpenLdap,
+        store: str = "store1",
+        root: Path | str | None = None,
+        *,
+        relay: tuple[str, int] = ("127.0.0.1", 9),
+        **changes: Any,
+    ) -> None:
+        if os.geteuid() != 0:
+            raise process.LabError("a rendered Dovecot needs root")
+        super().__init__(root)
+        self.config_file = self.root / "etc" / "dovecot.conf"
+        self.ca_file = self.root / "tls" / "cert.pem"
+        self.mail_dir = self.root / "mail"
+        uid, gid = process.mail_owner()
+        names = ("imap", "imaps", "pop3", "pop3s", "sieve", "lmtp")
+        self.settings = replace(
+            Settings(
+                hostname="localhost",
+                directory=directory_of(openldap),
+                store=Store(
+                    store,
+                    Endpoint(*relay),
+                    self.mail_dir,
+                    (str(uid), str(gid)),
+                    master=Secret(MASTER_PASSWORD),
+                ),
+                ports=Ports(**{name: process.free_port() for name in names}),
+                address="127.0.0.1",
+                certificate=self.ca_file,
+                key=self.root / "tls" / "key.pem",
+                config_dir=self.root / "etc",
+                base_dir=self.root / "run",
+                state_dir=self.root / "state",
+                log_file=self.log_file,
+            ),
+            **changes,
+        )
+
+    @property
+    def port(self) -> int:
+        return self.settings.ports.imap
+
+    @property
+    def tls_port(self) -> int:
+        return self.settings.ports.imaps
+
+    @property
+    def pop3_port(self) -> int:
+        return self.settings.ports.pop3
+
+    @property
+    def sieve_port(self) -> int:
+        return self.settings.ports.sieve
+
+    @property
+    def lmtp_port(self) -> int:
+        return self.settings.ports.lmtp
+
+    def _start(self) -> None:
+        if not self.ca_file.exists():
+            process.make_certificate(self.root / "tls")
+        self.mail_dir.mkdir(exist_ok=True)
+        os.chown(self.mail_dir, *process.mail_owner())
+        self.configure()
+        self._process = process.spawn(
+            [process.binary("dovecot", "/usr/sbin/dovecot"), "-F", "-c", str(self.config_file)],
+            log=self.root / "dovecot.out",
+            env={"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin"), "HOME": str(self.root)},
+        )
+        process.wait_ready(lambda: process.greets(self.port), self._process, self.root / "dovecot.out")
+
+    def configure(self, **changes: Any) -> None:
+        """Write the configuration, with some settings changed; a running Dovecot wants a restart."""
+        self.settings = replace(self.settings, **changes)
+        self.config_file.parent.mkdir(exist_ok=True)
+        group = grp.getgrnam("dovecot").gr_gid
+        for file in files(self.settings):
+            path = self.config_file.parent / file.name
+            path.write_bytes(file.content + (_QUICK.encode() if path == self.config_file else b""))
+            path.chmod(file.mode)
+            os.chown(path, 0, group)
+
+    def maildir(self, user: str) -> Path:
+        """The root of that user's Maildir (it need not exist); `user`: a uid, or an address with the uid in it."""
+        return self.mail_dir / user.partition("@")[0] / "Maildir"
+
+    def doveadm(self, *args: str, check: bool = True) -> str:
+        """Run doveadm on this instance and return its standard output."""
+        command = [process.binary("doveadm"), "-c", str(self.config_file), *args]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if check and done.returncode:
+            raise process.LabError(f"doveadm {' '.join(args)}: {done.stderr.strip()}{self.log()[-2000:]}")
+        return done.stdout
+
+
+def directory_of(openldap: OpenLdap) -> Directory:
+    """How a server of the lab reads this OpenLDAP."""
+    return Directory(
+        urls=(openldap.url,),
+        suffix=openldap.suffix,
+        bind=openldap.settings.lookup_dn,
+        password=Secret(LOOKUP_PASSWORD),
+        addresses=ADDRESSES[openldap.settings.mail_schema],
+    )

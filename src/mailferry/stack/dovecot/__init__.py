@@ -1,0 +1,1 @@
+"""Dovecot by us: what it asks the directory, and its configuration. Renders; stores nothing and logs nobody in."""
