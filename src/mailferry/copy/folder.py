@@ -84,7 +84,7 @@ async def _bring(work: FolderWork, listing: Listing) -> FolderDone:
     actions = compare(listing, known)
     uids = _to_copy(actions, listing, rows)
     listed = _count(work, listing, actions, rows, uids)
-    if work.policy.source_wins:
+    if work.policy.source_wins or work.policy.carry_flags:
         await _carry_marks(work, actions)
     condemned = work.mailbox.suspects.condemned(row.id)
     for uid in sorted(condemned & set(uids)):

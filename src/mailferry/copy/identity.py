@@ -33,7 +33,7 @@ async def check_identity(work: MailboxWork, lane: Lane, source: Sequence[Folder]
     try:
         if bound is not None and Accept.IDENTITY not in accept:
             selected = await lane.source.select(inbox)
-            await _compare(work, lane.source, selected.status.uidvalidity, json.loads(bound))
+            await _compare(work, lane.source, selected.status.uidvalidity, json.loads(bound), "source")
             return
         if bound is None and Accept.SAME not in accept:
             _refuse_same(source, target)
@@ -45,7 +45,21 @@ async def check_identity(work: MailboxWork, lane: Lane, source: Sequence[Folder]
     await ledger.write(lambda db: db.bind_identity(work.lease, shown, anew=True))
 
 
-async def _compare(work: MailboxWork, session: SourceSession, uidvalidity: int, bound: dict[str, object]) -> None:
+async def check_target(work: MailboxWork, lane: Lane, target: Sequence[Folder], bound: str) -> None:
+    """Is the target the mailbox that showed the identity `bound` when it was a source? Raises SafetyStop."""
+    inbox = next((folder for folder in target if folder.path == INBOX and folder.selectable), None)
+    if inbox is None or Accept.IDENTITY in work.engine.policy.accept:
+        return
+    try:
+        selected = await lane.target.select(inbox)
+    except ItemError:
+        return  # as above
+    await _compare(work, lane.target, selected.status.uidvalidity, json.loads(bound), "target")
+
+
+async def _compare(
+    work: MailboxWork, session: SourceSession, uidvalidity: int, bound: dict[str, object], side: str
+) -> None:
     oldest = bound["oldest"]
     assert isinstance(oldest, dict)
     now = await _prints(work, session, [int(uid) for uid in oldest])
@@ -58,9 +72,9 @@ async def _compare(work: MailboxWork, session: SourceSession, uidvalidity: int, 
         else f"its INBOX was renumbered (uidvalidity {bound['uidvalidity']} was, {uidvalidity} is)"
     )
     raise SafetyStop(
-        f"this is not the source mailbox that the first copy saw: {what}",
+        f"this is not the {side} mailbox that the first copy saw: {what}",
         about="INBOX",
-        advice="make sure that this source belongs to this target; if it does (rebuilt or restored server), "
+        advice="make sure that source and target belong together; if they do (rebuilt or restored server), "
         "run again with --accept identity --accept uidvalidity",
     )
 

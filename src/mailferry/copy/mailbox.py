@@ -12,8 +12,10 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+from mailferry.copy.elsewhere import recognise_moved
 from mailferry.copy.folder import FolderDone, copy_folder, row_label
 from mailferry.copy.identity import check_identity
+from mailferry.copy.opposite import learn, opposite_lease
 from mailferry.copy.prepare import FolderTask, Ready, prepare
 from mailferry.copy.progress import Counts
 from mailferry.copy.uidls import carry_uidls
@@ -61,15 +63,33 @@ async def copy_mailbox(
     first: asyncio.Task[Opened] | None = None,
     run_id: int | None = None,
     progress: Progress = lambda counts, expected, waits: None,
+    opposite: Lease | None = None,
 ) -> Counts:
     """Bring the target in step with the source, whatever was done before. Returns the counts of this pass.
 
-    `first`: the connections of the first attempt, where they are being made already (`opening`).
+    `first`: the connections of the first attempt, where they are being made already (`opening`). `opposite`: the lease
+    of the other direction between the same two, where the caller holds it. Busy: somebody copies in that direction.
     Raises the error that ended it after every sensible attempt; all that was done until then is recorded.
     """
+    if opposite is None:
+        async with opposite_lease(engine.ledger, lease, engine.policy.lease_seconds) as found:
+            return await _pass(engine, source, target, lease, found, first, run_id, progress)
+    return await _pass(engine, source, target, lease, opposite, first, run_id, progress)
+
+
+async def _pass(
+    engine: Engine,
+    source: Source,
+    target: Target,
+    lease: Lease,
+    opposite: Lease | None,
+    first: asyncio.Task[Opened] | None,
+    run_id: int | None,
+    progress: Progress,
+) -> Counts:
     ledger = engine.ledger
     pass_id = await ledger.write(lambda db: db.begin_pass(lease, "copy", run_id))
-    work = MailboxWork(engine, lease, pass_id, Suspects())
+    work = MailboxWork(engine, lease, pass_id, Suspects(), opposite)
     outcome = "stopped"
     try:
         await _attempts(work, source, target, first, progress)
@@ -129,6 +149,8 @@ async def _report_often(work: MailboxWork, progress: Progress) -> None:
 
 async def _attempt(work: MailboxWork, source: Source, target: Target, opened: Opened) -> None:
     ledger, lane = work.engine.ledger, opened.lane
+    if work.opposite is not None:
+        await learn(work, opened, work.opposite)
     rows = {row.source_path: row for row in await ledger.call(lambda db: db.folders(work.lease.mailbox_id))}
     plan = map_folders(
         opened.source_folders,
@@ -231,7 +253,10 @@ async def _bring_all(
     lanes = 1 if work.careful else min(source.lanes, target.lanes, len(tasks), worth)
 
     async def first() -> None:
-        waiting.extend(await prepare(work, opened.lane, tasks, failed))
+        ready = await prepare(work, opened.lane, tasks, failed)
+        if not work.engine.policy.source_wins:
+            ready = await recognise_moved(work, opened.lane, ready, opened.source_folders, opened.target_folders)
+        waiting.extend(ready)
         prepared.set()
         await _run_lane(work, opened.lane, waiting, done)
 

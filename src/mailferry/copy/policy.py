@@ -22,7 +22,8 @@ class Accept(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CopyPolicy:
-    """`source_wins`: flags, moves and deletions of the source are carried (before cutover); else only new messages.
+    """`source_wins`: flags, moves and deletions of the source are carried (before cutover); else only new messages,
+    and changed flags with `carry_flags`.
 
     `chunk_messages`, `chunk_bytes`: how much is sent together. `chunks_in_flight`: sent and not confirmed, per lane, as
     far as `budget_bytes` (bodies in memory per process) allows. `patience`: attempts without any progress before a
@@ -37,6 +38,7 @@ class CopyPolicy:
     folders: FolderPolicy = field(default_factory=FolderPolicy)
     deletions: Deletions = Deletions.KEEP
     source_wins: bool = True
+    carry_flags: bool = False
     adopt: bool = True
     repair: bool = False
     accept: frozenset[Accept] = frozenset()

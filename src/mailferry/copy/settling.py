@@ -15,12 +15,12 @@ from mailferry.ledger.rows import MessageRow
 from mailferry.model.message import Listed, Message, digest
 from mailferry.model.state import HELD, State
 from mailferry.plan.messages import Bytes, settle
-from mailferry.targets.base import TargetSession
+from mailferry.sources.base import SourceSession
 
 
 async def settle_sent(
     mailbox: MailboxWork,
-    target: TargetSession,
+    target: SourceSession,
     folder_id: int,
     rows: Sequence[MessageRow],
     pending: Sequence[MessageRow],
@@ -76,7 +76,7 @@ class Found(NamedTuple):
     listed: Listed
 
 
-async def read_gap(target: TargetSession, rows: Sequence[MessageRow], base: int) -> list[Found]:
+async def read_gap(target: SourceSession, rows: Sequence[MessageRow], base: int) -> list[Found]:
     """What stands in the selected folder from uid `base` on and is not recorded."""
     recorded = {m.target_uid for m in rows if m.target_uid is not None and m.state in HELD}
     listing = await target.listing()

@@ -64,6 +64,9 @@ class MailboxWork:
     lease: Lease
     pass_id: int
     suspects: Suspects
+    opposite: Lease | None = None
+    """Where the same two mailboxes were copied in the other direction too: the lease of that."""
+
     careful: bool = False
     expected: int = 0
     arrived: int = 0

@@ -58,10 +58,11 @@ class Intent(NamedTuple):
 
 
 class Adopted(NamedTuple):
-    """A message that the target held already. `state`: ADOPTED or PROVEN (or COPIED: recovered by its digest)."""
+    """A message that the target held already. `state`: ADOPTED or PROVEN (or COPIED: recovered by its digest).
+    `target_uid` None: it stands in another folder, or at a uid that is not known."""
 
     source_uid: int
-    target_uid: int
+    target_uid: int | None
     state: State
     flags: int
     keywords: tuple[str, ...]
