@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,10 +22,12 @@ import ldap
 
 from lab import corpus, maildir
 from lab.dovecot import Dovecot
+from lab.exchange import Exchange
 from lab.openldap import LOOKUP_PASSWORD, WRITER_PASSWORD, OpenLdap
-from lab.organisation_data import DOMAINS
+from lab.organisation import organisation
+from lab.organisation_data import DOMAINS, Trouble
 from lab.organisation_ldif import organisation_snapshot
-from lab.postfix import EXCHANGE_DOMAIN, OPEN_DOMAIN, ExchangeSide, Postfix
+from lab.postfix import EXCHANGE_DOMAIN, OPEN_DOMAIN, Postfix
 from lab.process import PASSWORD, LabError
 from lab.proxy import TcpProxy
 from lab.samba import Samba
@@ -40,13 +42,15 @@ OUTSIDE = "127.0.0.2"
 """An address of nobody in the organisation: messages from there come from outside."""
 MAILFERRY = str(Path(sys.executable).with_name("mailferry"))
 
+_ODD = (Trouble.PRIMARY_DIFFERS, Trouble.PRIMARY_TWICE, Trouble.DUPLICATE, Trouble.NEAR_DUPLICATE)
+"""Whose address Active Directory and OpenLDAP do not agree about."""
 _LIMITED = ("mailferryInternalOnly", "mailferryAcceptFrom", "mailferryAcceptFromAddress", "mailferryRejectFrom")
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
     """Somebody with a mailbox. `account`: the one in Active Directory. `plain`: takes mail from everybody, and is not
-    forwarded, so that whoever writes to them reaches their mailbox and no other."""
+    forwarded, and both sides agree on the address: whoever writes to them reaches their mailbox and no other."""
 
     uid: str
     mail: str
@@ -65,9 +69,8 @@ class Acme:
     ad: Samba
     openldap: OpenLdap
     stores: Mapping[str, Dovecot]
-    exchange_store: Dovecot
+    exchange: Exchange
     source: TcpProxy
-    exchange: ExchangeSide
     postfix: Postfix
     people: tuple[Person, ...] = ()
     groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -114,6 +117,7 @@ class Acme:
     def drained(self, seconds: float = 60.0) -> None:
         """Wait until no message is on its way on either side. LabError with the queues otherwise."""
         deadline = time.monotonic() + seconds
+        self.exchange.resubmit()
         empty = 0
         while empty < 2:  # from one queue a message may pass into the other
             waiting = [*self.postfix.queue(), *self.exchange.postfix.queue()]
@@ -127,7 +131,7 @@ class Acme:
         for number, one in enumerate(people, start=1):
             language = LANGUAGES[number % len(LANGUAGES)]
             folders = corpus.mailbox(number, messages, language, scale=scale, big=False, odd=False, owner=one.mail)
-            maildir.seed(self.exchange_store, one.mail, folders)
+            maildir.seed(self.exchange.store, one.mail, folders)
 
 
 @contextmanager
@@ -137,18 +141,18 @@ def acme(root: Path, *, size: int = 50, more: str = "") -> Iterator[Acme]:
         ad = stack.enter_context(Samba(root / "ad", content=organisation_snapshot(size)))
         openldap = stack.enter_context(OpenLdap(root / "ldap"))
         stores = {name: stack.enter_context(Dovecot(root / name, lmtp=True)) for name in STORES}
-        exchange_store = stack.enter_context(Dovecot(root / "exchange-store", "exchange", lmtp=True))
-        source = stack.enter_context(TcpProxy(exchange_store.port))
-        exchange = ExchangeSide(("127.0.0.1", exchange_store.lmtp_port), root / "exchange")
         postfix = Postfix("postfix", lambda here: _rendered(here, root / "mailferry.toml"), root / "postfix")
-        exchange.connector = ("127.0.0.1", postfix.exchange_port)
-        running = Acme(root, ad, openldap, stores, exchange_store, source, exchange, postfix)
+        store = Dovecot(root / "exchange-store", "exchange", lmtp=True)
+        exchange = Exchange(ad, ("127.0.0.1", postfix.exchange_port), store=store, root=root / "exchange")
+        stack.enter_context(exchange)
+        source = stack.enter_context(TcpProxy(store.port))
+        running = Acme(root, ad, openldap, stores, exchange, source, postfix)
         _write_settings(running, more)
         stack.enter_context(postfix)
         running.ferry("directory", "sync", codes=(0, 1))  # 1: some are left out
-        running.people, running.groups = _read(openldap)
-        exchange.mailboxes = {one.mail for one in running.people}
-        stack.enter_context(exchange)
+        running.people, running.groups = _read(
+            openldap, {one.account for one in organisation(size).dirt if one.trouble in _ODD}
+        )
         yield running
 
 
@@ -214,10 +218,14 @@ reload = "postfix {mx} reload"
 [stack.postfix.stores]
 {lmtp}
 [coexist]
+write_target_address = true
 source = "imap://127.0.0.1:{here.source.port}?tls=none"
 source_password = "file:{here.root}/password.mail"
 target_user = "{{mail}}"
 {more}
+[coexist.exchange]
+bind = "{here.ad.admin_dn}"
+password = "file:{here.root}/password.ad"
 {imap}
 [[coexist.queues]]
 name = "mx"
@@ -230,8 +238,8 @@ smtp = "127.0.0.1:{here.postfix.port}"
     )
 
 
-def _read(openldap: OpenLdap) -> tuple[tuple[Person, ...], dict[str, frozenset[str]]]:
-    """People with a mailbox, and the groups that anybody may write to."""
+def _read(openldap: OpenLdap, odd: Collection[str]) -> tuple[tuple[Person, ...], dict[str, frozenset[str]]]:
+    """People with a mailbox, and the groups that anybody may write to. `odd`: accounts that are not plain."""
     found = openldap.connect().search_s(openldap.suffix, ldap.SCOPE_SUBTREE, "(mailferrySourceId=*)", ["*"])
     entries: dict[str, dict[str, list[bytes]]] = {dn.lower(): values for dn, values in found}
     people = tuple(
@@ -240,7 +248,8 @@ def _read(openldap: OpenLdap) -> tuple[tuple[Person, ...], dict[str, frozenset[s
             mail=_text(values, "mail").lower(),
             account=_text(values, "uid"),
             dn=dn,
-            plain=not any(name in values for name in (*_LIMITED, "mailferryForwardTo")),
+            plain=_text(values, "uid") not in odd
+            and not any(name in values for name in (*_LIMITED, "mailferryForwardTo")),
         )
         for dn, values in found
         if "mailferryRoute" in values and _text(values, "mailferryKind") == "mailbox"

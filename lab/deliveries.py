@@ -70,7 +70,7 @@ def copies(acme: Acme) -> tuple[list[Copy], list[str]]:
     as `uid: file`."""
     by_mail = {one.mail: one.uid for one in acme.people} | {one.uid: one.uid for one in acme.people}
     found, strays = [], []
-    places = {EXCHANGE: acme.exchange_store.root, **{name: store.root for name, store in acme.stores.items()}}
+    places = {EXCHANGE: acme.exchange.store.root, **{name: store.root for name, store in acme.stores.items()}}
     for place, root in places.items():
         for user, path in _files(root / "mail"):
             with path.open("rb") as file:

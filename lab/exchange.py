@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.dovecot import Dovecot
-from lab.postfix import DOMAIN, EXCHANGE_DOMAIN, Postfix, posing_as_exchange, reloaded
+from lab.organisation_data import DOMAINS
+from lab.postfix import DOMAIN, EXCHANGE_DOMAIN, OPEN_DOMAIN, Postfix, posing_as_exchange, reloaded
 from lab.process import PASSWORD
 from lab.samba import Samba
 from mailferry.stack.file import File
@@ -36,7 +37,7 @@ class _Table:
     more: tuple[str, ...] = ()
     prefixed: bool = False
     key: str = "(proxyAddresses=smtp:%s)"
-    domains: str = DOMAIN
+    domains: str = ", ".join(DOMAINS)
 
 
 def _members(attribute: str) -> tuple[str, ...]:
@@ -64,6 +65,8 @@ _TABLES = (
     ),
     _Table("primary", "(msExchMailboxGuid=*)", "mail"),
     _Table("own-domain", "", "mail", key=f"(proxyAddresses=smtp:%u@{DOMAIN})", domains=EXCHANGE_DOMAIN),
+    # what was diverted and is resubmitted (`Retry-Queue -Resubmit`) is resolved anew from the recipient it was for
+    _Table("resubmitted", _NO_TARGET, "mail", key="(sAMAccountName=%u)", domains=OPEN_DOMAIN),
 )
 """virtual_alias_maps: the first that answers counts, and its answers are looked up again."""
 _MAILBOXES = _Table("mailboxes", "(msExchMailboxGuid=*)", "sAMAccountName")
@@ -103,6 +106,11 @@ class Exchange:
         self.connector = connector
         reloaded(self.postfix)
 
+    def resubmit(self) -> None:
+        """As `Retry-Queue -Resubmit $true`, which Exchange does by itself after 12 hours: what was put off is resolved
+        anew."""
+        self.postfix.run("postsuper", "-r", "ALL", "deferred")
+
     def log(self) -> str:
         return self.postfix.log()
 
@@ -116,7 +124,7 @@ class Exchange:
         ]
         legacy = f"pipemap:{{ regexp:{etc}/legacy.regexp, ldap:{etc}/legacy.cf }}"
         boxes = f"ldap:{etc}/{_MAILBOXES.name}.cf"
-        yield from posing_as_exchange(here, self.connector, [*aliases, legacy], boxes, self.outside)
+        yield from posing_as_exchange(here, self.connector, [*aliases, legacy], boxes, self.outside, DOMAINS)
         for one in _TABLES:
             yield self._table(one)
         to_store = f"result_format = lmtp:inet:127.0.0.1:{self.store.lmtp_port}"

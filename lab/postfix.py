@@ -16,7 +16,7 @@ import signal
 import smtplib
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -223,9 +223,10 @@ def posing_as_exchange(
     aliases: Iterable[str],
     mailboxes: str,
     outside: tuple[str, int] | None = None,
+    domains: Sequence[str] = (DOMAIN,),
 ) -> Iterator[File]:
     """main.cf and master.cf of a Postfix that looks addresses up in `aliases`, then in `mailboxes` (transports), and
-    sends the rest of the shared domain to `connector`. `outside`: takes mail for all other domains; None: bounced."""
+    sends the rest of `domains`, the shared ones, to `connector`. `outside`: takes mail for others; None: bounced."""
     relay, relay_port = connector
     away = f"smtp:[{outside[0]}]:{outside[1]}" if outside else "error:5.4.4 the lab has no Internet"
     main = f"""\
@@ -240,11 +241,11 @@ mynetworks = 127.0.0.0/8
 mydestination =
 alias_maps =
 local_recipient_maps =
-relay_domains = {DOMAIN} {OPEN_DOMAIN} {EXCHANGE_DOMAIN}
+relay_domains = {" ".join(domains)} {OPEN_DOMAIN} {EXCHANGE_DOMAIN}
 virtual_alias_domains =
 virtual_alias_maps = {", ".join(aliases)}
 transport_maps = {mailboxes},
-    inline:{{ {{ {DOMAIN} = smtp:[{relay}]:{relay_port} }}, {{ {OPEN_DOMAIN} = smtp:[{relay}]:{relay_port} }},
+    inline:{{ {", ".join(f"{{ {one} = smtp:[{relay}]:{relay_port} }}" for one in (*domains, OPEN_DOMAIN))},
     {{ {EXCHANGE_DOMAIN} = error:5.1.1 no such mailbox }} }}
 default_transport = {away}
 enable_original_recipient = no
@@ -252,6 +253,7 @@ smtp_dns_support_level = disabled
 smtp_host_lookup = native
 lmtp_dns_support_level = disabled
 lmtp_host_lookup = native
+lmtp_destination_recipient_limit = 1
 minimal_backoff_time = 2s
 queue_run_delay = 2s
 """
