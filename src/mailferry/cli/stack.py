@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +13,8 @@ import click
 from mailferry.cli import options
 
 if TYPE_CHECKING:
+    from mailferry.config.settings import Settings
+    from mailferry.stack.checkers import Told
     from mailferry.stack.file import Kit
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -104,14 +107,119 @@ def _diff(kits: list[Kit], as_json: bool) -> int:
     return 1 if found else 0
 
 
-def _kits(server: str, config: Path | None, replica: int | None, root: Path | None) -> list[Kit]:
+@stack_command.command("check", short_help="Have the daemons check the files, and look at what runs.")
+@_server
+@click.option("--files-only", is_flag=True, help="Only what would be rendered, not what runs.")
+@_replica
+@_root
+@options.settings
+@options.as_json
+def check_command(
+    server: str, files_only: bool, replica: int | None, root: Path | None, config: Path | None, as_json: bool
+) -> int:
+    """Check SERVER: first the rendered files, by the daemons' own checkers in a directory of their own; then what runs:
+    ports, tables (postmap -q), how far replicas are behind, certificates, DNS.
+
+    Nothing is changed and no mail is sent. Exit code 1: something is wrong. What could not be looked at from here (a
+    program that is not installed) is marked with ?, and is no error.
+    """
+    from mailferry.ops import stack_check
+
+    kits = _kits(server, config, replica, root)
+    told = _tell(stack_check.files(kits), as_json)
+    if not files_only:
+        told += _tell(stack_check.running(_settings(config), kits), as_json)
+    if as_json:
+        _print_json({"checks": [asdict(one) for one in told]})
+    return 1 if any(one.well is False for one in told) else 0
+
+
+def _tell(checks: Iterable[Told], as_json: bool) -> list[Told]:
+    """Show each as it comes."""
+    done = []
+    for one in checks:
+        done.append(one)
+        if not as_json:
+            mark = {True: "ok ", False: "BAD", None: "?  "}[one.well]
+            click.echo(f"{mark} {one.server}: {one.what}" + (f": {one.said}" if one.said else ""))
+    return done
+
+
+@stack_command.command("up", short_help="Install and start the servers of this host.")
+@_server
+@_replica
+@_root
+@click.option("--dry-run", is_flag=True, help="Show what would change (as render --diff), and change nothing.")
+@options.settings
+@options.as_json
+def up_command(
+    server: str, replica: int | None, root: Path | None, dry_run: bool, config: Path | None, as_json: bool
+) -> int:
+    """Install and start SERVER on this host, as root: render, have the daemons' checkers look at every file, run each
+    install.sh, start, and check what runs. May be repeated.
+
+    What is replaced is kept beside it as *.before-TIME. Kits stay in /var/lib/mailferry/stack. Exit code 1: it runs,
+    but a check says that something is wrong.
+    """
+    from mailferry.ops import stack_check, stack_host
+
+    kits = _kits(server, config, replica, root)
+    if dry_run:
+        _diff(kits, as_json)
+        return 0
+    said: list[str] = []
+    folder = stack_host.KITS if root is None else root.resolve() / stack_host.KITS.relative_to("/")
+    stack_host.up(kits, folder, said.append if as_json else click.echo)
+    told = _tell(stack_check.running(_settings(config), kits), as_json)
+    if as_json:
+        _print_json({"done": said, "checks": [asdict(one) for one in told]})
+    return 1 if any(one.well is False for one in told) else 0
+
+
+@stack_command.command("down", short_help="Stop the servers of this host.")
+@_server
+@_root
+@click.option("--restore", is_flag=True, help="Also put back what the latest `up` or install.sh replaced.")
+@click.option("--dry-run", is_flag=True, help="Tell what would be done, and do nothing.")
+@options.settings
+@options.as_json
+def down_command(
+    server: str, root: Path | None, restore: bool, dry_run: bool, config: Path | None, as_json: bool
+) -> int:
+    """Stop SERVER on this host, as root. Data, queues and files stay.
+
+    With --restore the files that the latest install.sh replaced come back (`*.before-TIME`), and what stood in their
+    place is kept as *.undone-TIME; once more goes back one more step. Nothing is started again.
+    """
+    from mailferry.ops import stack_host
+
+    kits = _kits(server, config, None, root)
+    said: list[str] = []
+    say = said.append if as_json else click.echo
+    if dry_run:
+        for kit in reversed(kits):
+            say(f"{kit.server}: would be stopped: {kit.stop}")
+            for one in stack_host.backups(kit) if restore else ():
+                say(f"{kit.server}: {one.kept} would come back")
+    else:
+        stack_host.down(kits, say, restore=restore)
+    if as_json:
+        _print_json({"dry_run": dry_run, "done": said})
+    return 0
+
+
+def _settings(config: Path | None) -> Settings:
     from mailferry.config.settings import read_settings
+
+    return read_settings(options.settings_path(config))
+
+
+def _kits(server: str, config: Path | None, replica: int | None, root: Path | None) -> list[Kit]:
     from mailferry.ops import stack
 
     if replica is not None and server not in ("openldap", stack.ALL):
         raise click.UsageError("--replica is for openldap")
-    settings = read_settings(options.settings_path(config))
-    return stack.kits(settings, server, replica=replica, root=root.resolve() if root else None)
+    return stack.kits(_settings(config), server, replica=replica, root=root.resolve() if root else None)
 
 
 def _print_json(document: dict[str, Any]) -> None:

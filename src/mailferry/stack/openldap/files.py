@@ -76,11 +76,11 @@ run={_path(settings.run_dir)}
 defaults={_path(host.defaults)}
 PATH=$PATH:/usr/sbin
 command -v slapadd > /dev/null || {{ echo "install.sh: apt-get install slapd" >&2; exit 1; }}
+mkdir -p "$(dirname "$config")" "$(dirname "$data")" "$(dirname "$run")"
 umask 027
 
 # What can be refused is refused here, while the server still runs as before.
 install -d -o {host.user} -g {host.user} -m 0750 "$data" "$run"
-mkdir -p "$(dirname "$config")"
 new=$(mktemp -d "$config.XXXXXX")
 trap 'rm -rf "$new"' EXIT
 slapadd -n 0 -F "$new" -l config.ldif

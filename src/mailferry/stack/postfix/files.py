@@ -28,6 +28,7 @@ def files(settings: Settings, reload: str = RELOAD) -> Iterator[File]:
 def _script(settings: Settings, rendered: list[File], reload: str) -> str:
     names = " ".join(file.name for file in rendered)
     data = shlex.quote(str(settings.data_dir))
+    folders = [settings.queue_dir, *([settings.log_file.parent] if settings.log_file else [])]
     return f"""\
 #!/bin/sh
 # Makes this host the Postfix for {settings.domains[0]}. Run it as root, as often as you like: what it replaces is kept
@@ -49,7 +50,7 @@ said=$({{ postconf -n -c "$new" && postconf -M -c "$new"; }} 2>&1 > /dev/null) |
 [ -z "$said" ] || {{ echo "$said" >&2; exit 1; }}
 
 stamp=$(date +%Y%m%d-%H%M%S)
-mkdir -p "$config" {shlex.quote(str(settings.queue_dir))}
+mkdir -p "$config" {shlex.join(map(str, folders))}
 [ -d {data} ] || install -d -o postfix -m 0700 {data}
 for file in {names}; do
     cmp -s "$file" "$config/$file" && continue

@@ -1,0 +1,194 @@
+"""`mailferry stack check`: the rendered files by the daemons' own checkers, then what the running servers answer.
+
+Changes nothing and sends no mail. Invariant: what could not be looked at from here is told as such, never as well.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from mailferry.config.settings import Settings as Config
+from mailferry.directory import mark
+from mailferry.errors import MailferryError, explain
+from mailferry.net import ldap
+from mailferry.ops import stack
+from mailferry.stack import checkers
+from mailferry.stack.checkers import Told
+from mailferry.stack.file import Kit
+from mailferry.stack.postfix import tables
+from mailferry.stack.postfix.settings import Directory, Endpoint, Settings
+
+SECONDS = 10.0
+LAG_SECONDS = 60.0
+"""A replica further behind is told as wrong: routes would come too late."""
+CERTIFICATE_DAYS = 14
+
+
+def files(kits: list[Kit]) -> Iterator[Told]:
+    """The rendered files alone."""
+    for kit in kits:
+        yield from checkers.check(kit)
+
+
+def running(config: Config, kits: list[Kit]) -> Iterator[Told]:
+    """The servers themselves."""
+    for kit in kits:
+        if kit.server == "openldap":
+            yield from _openldap(config)
+        elif kit.server == "postfix":
+            yield from _postfix(stack.postfix_settings(config), kit)
+
+
+def _openldap(config: Config) -> Iterator[Told]:
+    """The provider and every replica that Postfix reads: do they answer, and how far is each behind?"""
+    settings = stack.openldap_settings(config)
+    assert config.stack is not None
+    others = config.stack.postfix.directory if config.stack.postfix is not None else ()
+    lookup = Directory(
+        urls=tuple(dict.fromkeys((settings.provider or "ldap://localhost", *others))),
+        suffix=settings.suffix,
+        bind=settings.lookup_dn,
+        password=settings.lookup,
+        ca_file=settings.tls.authority if settings.tls else None,
+    )
+    newest: dict[str, float] = {}
+    for number, url in enumerate(lookup.urls):
+        csn = _csn(lookup, url)
+        if isinstance(csn, str):
+            yield Told("openldap", f"{url} answers", False, csn)
+            continue
+        yield Told("openldap", f"{url} answers", True)
+        if number == 0:
+            newest = csn
+            continue
+        lag = max((newest[server] - csn.get(server, 0.0) for server in newest), default=0.0)
+        behind = (
+            "in step" if lag <= 0 else f"{lag:.0f} s behind" if newest.keys() <= csn.keys() else "it has nothing yet"
+        )
+        yield Told("openldap", f"{url} is in step with the provider", lag <= LAG_SECONDS, behind)
+
+
+def _csn(lookup: Directory, url: str) -> dict[str, float] | str:
+    """contextCSN by server id, as seconds; or why there is none."""
+    ca_file = str(lookup.ca_file) if lookup.ca_file else None
+    server = ldap.Server(
+        url, user=lookup.bind, secret=lookup.password, plain=ca_file is None, ca_file=ca_file, timeout=SECONDS
+    )
+    try:
+        with ldap.Connection(server) as connection:
+            found = mark.target(connection, lookup.suffix)
+    except MailferryError as error:
+        return explain(error)
+    try:
+        return {text.split("#")[2]: _seconds(text) for text in found}
+    except (ValueError, IndexError):
+        return f"its contextCSN makes no sense: {found[0][:100]}"
+
+
+def _seconds(csn: str) -> float:
+    """The time of a CSN (`20261122171106.123456Z#…`) in seconds."""
+    return datetime.strptime(csn.partition("Z")[0], "%Y%m%d%H%M%S.%f").timestamp()
+
+
+def _postfix(settings: Settings, kit: Kit) -> Iterator[Told]:
+    here = settings.hostname
+    yield _banner("postfix", "the listener for everybody", _place(settings.listen, here), "220")
+    yield _banner("postfix", "the listener for Exchange", _place(settings.listen_exchange, here), "220")
+    yield _banner("postfix", "Exchange", settings.exchange, "220")
+    for name, store in sorted(settings.stores.items()):
+        yield _banner("postfix", f"the store {name}", store, "220")
+    if settings.certificate is not None:
+        yield _certificate(_place(settings.listen, here), here)
+    yield from _tables(settings, kit)
+    if settings.dns:
+        yield from _dns(settings)
+
+
+def _place(listen: str, host: str) -> Endpoint:
+    """Where a listener of the settings (PORT or ADDRESS:PORT) is reached."""
+    address, _, port = listen.rpartition(":")
+    return Endpoint(address.strip("[]") or host, int(port))
+
+
+def _banner(server: str, what: str, at: Endpoint, expected: str) -> Told:
+    what = f"{what} answers ({at.host}:{at.port})"
+    try:
+        with socket.create_connection((at.host, at.port), timeout=SECONDS) as link:
+            said = link.recv(512).decode("ascii", "replace").strip()
+    except OSError as error:
+        return Told(server, what, False, f"{error.strerror or error}")
+    return Told(server, what, said.startswith(expected), said[:200])
+
+
+def _certificate(at: Endpoint, name: str) -> Told:
+    """StartTLS (RFC 3207) with the certificate checked against the system's authorities."""
+    what = f"the certificate of {name}"
+    try:
+        with socket.create_connection((at.host, at.port), timeout=SECONDS) as link:
+            stream = link.makefile("rb")
+            for command in (b"", b"EHLO mailferry.invalid\r\n", b"STARTTLS\r\n"):
+                link.sendall(command)
+                while (line := stream.readline(2048))[3:4] == b"-":
+                    continue
+                if not line.startswith(b"2"):
+                    return Told("postfix", what, False, line.decode("ascii", "replace").strip())
+            with ssl.create_default_context().wrap_socket(link, server_hostname=name) as secured:
+                ends = ssl.cert_time_to_seconds(str((secured.getpeercert() or {})["notAfter"]))
+    except ssl.SSLError as error:
+        return Told("postfix", what, False, str(getattr(error, "verify_message", "") or error.reason or error))
+    except OSError as error:
+        return Told("postfix", what, False, f"{error.strerror or error}")
+    days = (ends - time.time()) / 86400
+    return Told("postfix", what, days > CERTIFICATE_DAYS, f"valid for {days:.0f} days")
+
+
+def _tables(settings: Settings, kit: Kit) -> Iterator[Told]:
+    """Every ldap: table is asked for an address that nobody has, which takes an answer of the directory."""
+    postmap = shutil.which("postmap", path="/usr/sbin:/usr/bin")
+    if postmap is None:
+        yield Told("postfix", "tables answer (postmap -q)", None, "postmap is not on this machine")
+        return
+    with tempfile.TemporaryDirectory(prefix="mailferry-check-") as name:
+        scratch = Path(name)
+        checkers.lay_out(kit, scratch)
+        wrong = []
+        for table in tables.TABLES:
+            domain = settings.open_domain if table.in_open_domain else settings.domains[0]
+            command = [postmap, "-c", name, "-q", f"mailferry-nobody@{domain}", f"ldap:{scratch / table.file}"]
+            try:
+                done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=6 * SECONDS)
+            except subprocess.TimeoutExpired:
+                wrong.append(f"{table.file}: no answer")
+                break
+            if done.stderr.strip():
+                wrong.append(f"{table.file}: {done.stderr.strip()[-300:]}")
+                break  # the others would say the same, each after its time
+        yield Told("postfix", "tables answer (postmap -q)", not wrong, "; ".join(wrong))
+
+
+def _dns(settings: Settings) -> Iterator[Told]:
+    try:
+        found = sorted({str(one[4][0]) for one in socket.getaddrinfo(settings.hostname, None)})
+        yield Told("postfix", f"{settings.hostname} has an address", True, ", ".join(found))
+    except OSError as error:
+        yield Told("postfix", f"{settings.hostname} has an address", False, f"{error.strerror or error}")
+    dig = shutil.which("dig")
+    for domain in settings.domains:
+        what = f"the MX of {domain}"
+        if dig is None:
+            yield Told("postfix", what, None, "dig is not on this machine")
+            continue
+        done = subprocess.run(
+            [dig, "+short", "+time=3", "+tries=1", "MX", domain], check=False, capture_output=True, text=True
+        )
+        names = [line.split()[-1].rstrip(".").lower() for line in done.stdout.splitlines() if line[:1].isdigit()]
+        here = settings.hostname.lower() in names
+        yield Told("postfix", what, here, ", ".join(names) or "there is none")
