@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import cases, directory, measure, results
+from bench import cases, directory, measure, results, routing
 from bench.contenders import environment, mailferry
 from bench.results import Row
 from lab.install import install
@@ -27,6 +27,8 @@ from lab.process import binary, workspace
 HERE = Path(__file__).resolve().parent
 RESULTS, MACHINE, NOTES = HERE / "results.json", HERE / "machine.json", HERE / "notes.md"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
+_WAVES = {"routing": routing.run}
+"""What a cutover depends on."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the size, one round, writes no file")
     parser.add_argument(
-        "--only", action="append", choices=[*cases.CASES, "directory"], default=[], help="only this case"
+        "--only", action="append", choices=[*cases.CASES, "directory", *_WAVES], default=[], help="only this case"
     )
     parser.add_argument("--rounds", type=int, help="rounds per case (default 3, or 1 with --quick)")
     parser.add_argument("--page", action="store_true", help="only write the page anew from results.json")
@@ -54,19 +56,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             place = scratch / f"case-{number}"
             place.mkdir(mode=0o755)
             samples |= cases.run(case, rounds, place, bytecode, os.cpu_count() or 1, _say)
-        people: list[Row] = []
+        further: list[Row] = []
         if not options.only or "directory" in options.only:
             place = scratch / "directory"
             place.mkdir(mode=0o755)
             size = directory.QUICK_SIZE if options.quick else directory.SIZE
-            people = directory.run(rounds, size, place, bytecode, run, _say)
+            further = directory.run(rounds, size, place, bytecode, run, _say)
+        for name, case_of_waves in _WAVES.items():
+            if not options.only or name in options.only:
+                place = scratch / name
+                place.mkdir(mode=0o755)
+                further += case_of_waves(rounds, place, run, _say, quick=options.quick)
         startup = _startup(3 if options.quick else 15, bytecode)
     except measure.BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     finally:
         shutil.rmtree(scratch)
-    found = [*results.rows(samples, run), *people]
+    found = [*results.rows(samples, run), *further]
     if options.quick:
         print(results.page(found, _machine(), startup, ""))
         return 0

@@ -283,9 +283,16 @@ def _words(row: Row) -> str:
     return f"{how}, {row.ours_s - allowed:.2f} s ({row.ours_s / allowed - 1:.0%}) too slow"
 
 
+def _short(seconds: float | None) -> str:
+    """With milliseconds where these are all there is."""
+    assert seconds is not None
+    return f"{seconds:.2f}" if seconds >= 0.1 else f"{seconds:.3f}"
+
+
 def _figures(row: Row) -> str:
     return (
-        f"| {row.case}, {row.phase} | {row.ours} | {row.peer} | {row.ours_s:.2f} | {row.peer_s:.2f} | {row.ratio:.2f} "
+        f"| {row.case}, {row.phase} | {row.ours} | {row.peer} | {_short(row.ours_s)} | {_short(row.peer_s)} "
+        f"| {row.ratio:.2f} "
         f"| {row.ours_cpu_s:.2f} | {row.peer_cpu_s:.2f} | {row.ours_mb:.0f} | {row.peer_mb:.0f} "
         f"| {row.samples} | {row.spread:.0%} |"
     )
