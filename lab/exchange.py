@@ -21,54 +21,42 @@ from lab.process import PASSWORD
 from lab.samba import Samba
 from mailferry.stack.file import File
 
-_KEPT = "(deliverAndRedirect=TRUE)"
-_NOT_KEPT = "(!(deliverAndRedirect=TRUE))"
 _NO_TARGET = "(!(targetAddress=*))"
 _LEGACY = "/o=Acme/ou=First Administrative Group/cn=Recipients/cn="
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """One ldap: table. `filter`: of the recipient, beside the address. `prefixed`: its answers hold `SMTP:`."""
+    """One ldap: table. `filter`: of the recipient, beside the address."""
 
     name: str
     filter: str
     result: str
     more: tuple[str, ...] = ()
-    prefixed: bool = False
     key: str = "(proxyAddresses=smtp:%s)"
     domains: str = ", ".join(DOMAINS)
 
 
-def _members(attribute: str) -> tuple[str, ...]:
-    return (f"special_result_attribute = {attribute}", "leaf_result_attribute = mail", "recursion_limit = 20")
-
+_FORWARDS = "(|(altRecipient=*)(msExchGenericForwardingAddress=*))"
+_MEMBERS = ("special_result_attribute = member", "leaf_result_attribute = mail", "recursion_limit = 20")
 
 _TABLES = (
-    _Table("targets", "(targetAddress=*)(!(objectClass=group))", "targetAddress", prefixed=True),
-    _Table("groups", f"(objectClass=group){_NO_TARGET}", "msExchNothing", _members("member")),
-    _Table(
-        "redirect-keep", f"(altRecipient=*){_KEPT}{_NO_TARGET}", "mail", ("special_result_attribute = altRecipient",)
-    ),
-    _Table("redirect", f"(altRecipient=*){_NOT_KEPT}{_NO_TARGET}", "msExchNothing", _members("altRecipient")),
-    _Table(
-        "forward-keep",
-        f"(msExchGenericForwardingAddress=*)(!(altRecipient=*)){_KEPT}{_NO_TARGET}",
-        "msExchGenericForwardingAddress, mail",
-        prefixed=True,
-    ),
+    _Table("targets", "(targetAddress=*)(!(objectClass=group))", "targetAddress"),
+    _Table("groups", f"(objectClass=group){_NO_TARGET}", "msExchNothing", _MEMBERS),
+    _Table("kept", f"(deliverAndRedirect=TRUE){_FORWARDS}{_NO_TARGET}", "mail"),
+    _Table("redirect", f"(altRecipient=*){_NO_TARGET}", "altRecipient"),
+    _Table("by-dn", "", "mail", key="(distinguishedName=%s)", domains=""),
     _Table(
         "forward",
-        f"(msExchGenericForwardingAddress=*)(!(altRecipient=*)){_NOT_KEPT}{_NO_TARGET}",
+        f"(msExchGenericForwardingAddress=*)(!(altRecipient=*)){_NO_TARGET}",
         "msExchGenericForwardingAddress",
-        prefixed=True,
     ),
     _Table("primary", "(msExchMailboxGuid=*)", "mail"),
     _Table("own-domain", "", "mail", key=f"(proxyAddresses=smtp:%u@{DOMAIN})", domains=EXCHANGE_DOMAIN),
     # what was diverted and is resubmitted (`Retry-Queue -Resubmit`) is resolved anew from the recipient it was for
-    _Table("resubmitted", _NO_TARGET, "mail", key="(sAMAccountName=%u)", domains=OPEN_DOMAIN),
+    _Table("resubmitted", f"(!{_FORWARDS}){_NO_TARGET}", "mail", key="(sAMAccountName=%u)", domains=OPEN_DOMAIN),
+    _Table("legacy", "", "mail", key=f"(legacyExchangeDN={_LEGACY}%s)", domains=""),
 )
-"""virtual_alias_maps: the first that answers counts, and its answers are looked up again."""
 _MAILBOXES = _Table("mailboxes", "(msExchMailboxGuid=*)", "sAMAccountName")
 
 
@@ -116,21 +104,27 @@ class Exchange:
 
     def _files(self, here: Postfix) -> Iterator[File]:
         etc = here.config_dir
-        aliases = [
-            f"pipemap:{{ ldap:{etc}/{one.name}.cf, regexp:{etc}/plain.regexp }}"
-            if one.prefixed
-            else f"ldap:{etc}/{one.name}.cf"
-            for one in _TABLES
+
+        def table(name: str) -> str:
+            return f"ldap:{etc}/{name}.cf"
+
+        plain = f"regexp:{etc}/plain.regexp"  # without `SMTP:`
+        elsewhere = f"pipemap:{{ {table('redirect')}, {table('by-dn')} }}, pipemap:{{ {table('forward')}, {plain} }}"
+        aliases = [  # the first that answers counts, and its answers are looked up again
+            f"pipemap:{{ {table('targets')}, {plain} }}",
+            table("groups"),
+            f"unionmap:{{ {table('kept')}, {elsewhere} }}",
+            table("primary"),
+            table("own-domain"),
+            table("resubmitted"),
+            f"pipemap:{{ regexp:{etc}/legacy.regexp, {table('legacy')} }}",
         ]
-        legacy = f"pipemap:{{ regexp:{etc}/legacy.regexp, ldap:{etc}/legacy.cf }}"
-        boxes = f"ldap:{etc}/{_MAILBOXES.name}.cf"
-        yield from posing_as_exchange(here, self.connector, [*aliases, legacy], boxes, self.outside, DOMAINS)
+        yield from posing_as_exchange(here, self.connector, aliases, table(_MAILBOXES.name), self.outside, DOMAINS)
         for one in _TABLES:
             yield self._table(one)
         to_store = f"result_format = lmtp:inet:127.0.0.1:{self.store.lmtp_port}"
         yield self._table(_MAILBOXES, (to_store,))
-        yield self._table(_Table("legacy", "", "mail", key=f"(legacyExchangeDN={_LEGACY}%s)"))
-        yield File("plain.regexp", rb"/^(.*,)?smtp:([^,]*)(,.*)?$/ ${1}${2}${3}" b"\n")
+        yield File("plain.regexp", b"/^smtp:(.*)$/ $1\n")
         # the last part of an encapsulated address (MS-OXCMAIL 2.1.1.1); others of Exchange's forms are not tried
         yield File("legacy.regexp", b"/^IMCEAEX-_o=.*_cn=recipients_cn=([a-z0-9.-]+)@/ $1\n")
 
@@ -142,7 +136,7 @@ class Exchange:
             f"bind_dn = {self.samba.reader_dn}",
             f"bind_pw = {PASSWORD}",
             f"search_base = {self.samba.base}",
-            *([] if table.name == "legacy" else [f"domain = {table.domains}"]),
+            *([f"domain = {table.domains}"] if table.domains else []),
             f"query_filter = (&{table.key}{table.filter})",
             f"result_attribute = {table.result}",
             *table.more,
