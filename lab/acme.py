@@ -23,6 +23,7 @@ import ldap
 from lab import corpus, maildir
 from lab.dovecot import Dovecot
 from lab.exchange import Exchange
+from lab.open_dovecot import MASTER, MASTER_PASSWORD, OpenDovecot
 from lab.openldap import LOOKUP_PASSWORD, WRITER_PASSWORD, OpenLdap
 from lab.organisation import organisation
 from lab.organisation_data import DOMAINS, Trouble
@@ -68,7 +69,7 @@ class Acme:
     root: Path
     ad: Samba
     openldap: OpenLdap
-    stores: Mapping[str, Dovecot]
+    stores: Mapping[str, OpenDovecot]
     exchange: Exchange
     source: TcpProxy
     postfix: Postfix
@@ -130,7 +131,8 @@ class Acme:
         """Fill mailboxes on Exchange: with what each of them has sent, in three languages."""
         for number, one in enumerate(people, start=1):
             language = LANGUAGES[number % len(LANGUAGES)]
-            folders = corpus.mailbox(number, messages, language, scale=scale, big=False, odd=False, owner=one.mail)
+            plain = {"scale": scale, "big": False, "odd": False, "dots": False}
+            folders = corpus.mailbox(number, messages, language, owner=one.mail, **plain)
             maildir.seed(self.exchange.store, one.mail, folders)
 
 
@@ -140,7 +142,7 @@ def acme(root: Path, *, size: int = 50, more: str = "") -> Iterator[Acme]:
     with ExitStack() as stack:
         ad = stack.enter_context(Samba(root / "ad", content=organisation_snapshot(size)))
         openldap = stack.enter_context(OpenLdap(root / "ldap"))
-        stores = {name: stack.enter_context(Dovecot(root / name, lmtp=True)) for name in STORES}
+        stores = {name: stack.enter_context(OpenDovecot(openldap, name, root / name)) for name in STORES}
         postfix = Postfix("postfix", lambda here: _rendered(here, root / "mailferry.toml"), root / "postfix")
         store = Dovecot(root / "exchange-store", "exchange", lmtp=True)
         exchange = Exchange(ad, ("127.0.0.1", postfix.exchange_port), store=store, root=root / "exchange")
@@ -164,7 +166,7 @@ def _rendered(here: Postfix, config: Path) -> Iterable[File]:
 
 
 def _write_settings(here: Acme, more: str) -> None:
-    secrets = {"ad": PASSWORD, "writer": WRITER_PASSWORD, "lookup": LOOKUP_PASSWORD, "mail": PASSWORD}
+    secrets = {"ad": PASSWORD, "writer": WRITER_PASSWORD, "lookup": LOOKUP_PASSWORD, "mail": PASSWORD, "store": MASTER_PASSWORD}
     for name, secret in secrets.items():
         path = here.root / f"password.{name}"
         path.touch(0o600)
@@ -174,8 +176,8 @@ def _write_settings(here: Acme, more: str) -> None:
     imap = "".join(
         f"""
 [coexist.stores."{name}"]
-url = "imap://127.0.0.1:{store.port}?tls=none"
-password = "file:{here.root}/password.mail"
+url = "imaps://127.0.0.1:{store.tls_port}?admin={MASTER}&ca={store.ca_file}"
+password = "file:{here.root}/password.store"
 """
         for name, store in here.stores.items()
     )
@@ -221,7 +223,6 @@ reload = "postfix {mx} reload"
 write_target_address = true
 source = "imap://127.0.0.1:{here.source.port}?tls=none"
 source_password = "file:{here.root}/password.mail"
-target_user = "{{mail}}"
 {more}
 [coexist.exchange]
 bind = "{here.ad.admin_dn}"
