@@ -21,6 +21,7 @@ COMMANDS = {
     "survey": ("survey", "Count what there is before a move, and who could move first."),
     "directory": ("directory", "Bring people and groups from Active Directory and files into OpenLDAP."),
     "route": ("route", "Tell and change where mail goes, person by person."),
+    "wave": ("wave", "Move people in waves while mail keeps coming: seed, cut over, sweep."),
     "stack": ("stack", "Render the servers of the open platform."),
     "report": ("report", "Write the report of what came, what did not and why, as HTML and JSON."),
     "status": ("status", "Show runs and mailboxes, also those at work in the background."),

@@ -221,8 +221,10 @@ def run_fleet(
     detach: bool,
     report: Path | None,
     started: float,
+    result: Callable[[Fleet, bool, float], None] | None = None,
 ) -> int:
-    """Run a fleet with progress, a log file and a result; in the background with `detach`. Returns the exit code."""
+    """Run a fleet with progress, a log file and a result (`show.result`, or the one given); in the background with
+    `detach`. Returns the exit code."""
     from mailferry.cli import show
     from mailferry.ops import background, copying
 
@@ -238,7 +240,7 @@ def run_fleet(
         error = fleet.failure
         click.echo(f"mailferry: {show.error_text(error)}", err=True)
         return int(error["exit_code"])
-    show.result(fleet, as_json, time.monotonic() - started)
+    (result or show.result)(fleet, as_json, time.monotonic() - started)
     if report is not None and fleet.run_id is not None:
         _write_report(ledger, report, fleet.run_id)
     return show.exit_code(fleet)

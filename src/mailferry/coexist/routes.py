@@ -103,6 +103,13 @@ def find_id(people: People, source_id: str) -> Routed:
     return _routed(found[0])
 
 
+def addresses(people: People, source_id: str) -> tuple[str, ...]:
+    """All addresses of a recipient, its aliases and X.500 ones (IMCEAEX) included. UserError: there is none."""
+    found = find_id(people, source_id)
+    entry = people.connection.read(found.dn, ("mail", people.addresses))
+    return () if entry is None else tuple(dict.fromkeys([*entry.texts("mail"), *entry.texts(people.addresses)]))
+
+
 def set_route(
     people: People,
     ledger: Audit,

@@ -1,0 +1,228 @@
+"""The arrows from planned to swept: each one function, which does what its arrow needs and enters the next state.
+
+    planned ─begin→ seeding ─seed→ seeded ─ready→ parked ─settle→ settled ─catch_up→ caught up ─verify→ verified
+    ─switch→ switched ─release→ released ─sweep→ swept
+
+Retries nothing but where said, and handles no failure: advance.py does. Invariants: each may be done again at any time,
+whatever part of it was done before; what it changes outside, the ledger has said before; `parked` is entered before the
+route says so, `switched` after, so that the ledger never believes somebody's mail to flow who is parked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from mailferry.coexist import probe, routes
+from mailferry.coexist.parking import Released, is_parked
+from mailferry.copy.mailbox import copy_mailbox
+from mailferry.copy.work import Engine
+from mailferry.errors import RemoteProtocolError, SafetyStop, Temporary
+from mailferry.ledger.rows import Lease
+from mailferry.model.wave import Move, MoveState, WaveState
+from mailferry.stack.postfix.settings import Route
+from mailferry.verify.mailbox import verify_mailbox
+from mailferry.verify.reading import Content
+from mailferry.verify.score import Score
+from mailferry.waves import approval
+from mailferry.waves.context import Context, T, finished
+from mailferry.waves.evidence import Verdict, as_data, from_data, gather
+
+Step = Callable[[Context, Move, Lease], Awaitable[Move]]
+
+FRESH_SEED_SECONDS = 600.0
+"""A pass that ended longer ago is followed by another before anybody is parked, so that little is left to copy then."""
+VERIFY_ROUNDS = 3
+"""The owner still reads, flags and deletes in the old mailbox: what differs for that reason is gone after a pass."""
+PAUSE_SECONDS, PAUSE_MOST = 0.5, 5.0
+
+
+async def begin(ctx: Context, move: Move, lease: Lease) -> Move:
+    """A pass begins."""
+    return await ctx.enter(move, lease, MoveState.SEEDING, mailbox_id=lease.mailbox_id)
+
+
+async def seed(ctx: Context, move: Move, lease: Lease) -> Move:
+    """A whole pass, and the right-person check."""
+    await _copy(ctx, ctx.engine, move, lease)
+    evidence = move.evidence
+    found = from_data(evidence)
+    if found is None or found.verdict is not Verdict.CONFIRMED:
+        addresses = await ctx.directory.call(lambda people, _: routes.addresses(people, move.source_id))
+        evidence = as_data(await gather(ctx.source(move), addresses))
+    return await ctx.enter(move, lease, MoveState.SEEDED, error="", evidence=evidence)
+
+
+async def ready(ctx: Context, move: Move, lease: Lease) -> Move:
+    """Park, unless the last pass is too old: then another one first. SafetyStop: not this person, not now."""
+    if time.time() - move.entered > FRESH_SEED_SECONDS:
+        return await begin(ctx, move, lease)
+    await ctx.engine.gate.wait()
+    wave = await ctx.wave(move)
+    if wave.state is not WaveState.OPEN:
+        advice = f"mailferry wave resume {wave.name}, then run the same command again"
+        raise SafetyStop(f"the wave is {wave.state.value}: nobody new is parked", about=move.mail, advice=advice)
+    await _right_person(ctx, move)
+    found = await ctx.directory.call(lambda people, _: routes.find_id(people, move.source_id))
+    if found.route not in (Route.EXCHANGE.value, Route.PARKED.value):
+        advice = f"mailferry route show {found.mail}"
+        raise SafetyStop(f"its route is {found.route or 'missing'}, not exchange", about=found.dn, advice=advice)
+    await asyncio.gather(*(queue.listing() for queue in ctx.queues))  # nobody is parked at a queue out of reach
+    await ctx.intend(move, lease, MoveState.PARKED)
+    ctx.say(move, "parking")
+    now = time.time()
+    return await ctx.enter(move, lease, MoveState.PARKED, durable=True, mail=found.mail, parked=now, error="")
+
+
+async def settle(ctx: Context, move: Move, lease: Lease) -> Move:
+    """The route says `parked`, on both sides, and is seen to be so."""
+    await ctx.intend(move, lease, MoveState.SETTLED)
+    await patiently(ctx, move, lambda: divert(ctx, move))
+    await forget(ctx, move)
+    if ctx.probe is not None:
+        ctx.say(move, "a probe message has to wait")
+        await probe.prove(ctx.queues, ctx.probe, move.mail)
+    return await ctx.enter(move, lease, MoveState.SETTLED)
+
+
+async def catch_up(ctx: Context, move: Move, lease: Lease) -> Move:
+    """The last pass before the switch."""
+    ctx.say(move, "catching up")
+    await _copy(ctx, ctx.parked_engine(), move, lease)
+    return await ctx.enter(move, lease, MoveState.CAUGHT_UP)
+
+
+async def verify(ctx: Context, move: Move, lease: Lease) -> Move:
+    """Both sides are compared; SafetyStop where the score or the right-person check does not allow the switch."""
+    ctx.say(move, "verifying")
+    score = await patiently(ctx, move, lambda: _score(ctx, move, lease))
+    for _ in range(VERIFY_ROUNDS - 1):
+        if score <= Score.GOOD:
+            break
+        await _copy(ctx, ctx.parked_engine(), move, lease)
+        score = await patiently(ctx, move, lambda: _score(ctx, move, lease))
+    if score is Score.POOR:
+        raise SafetyStop(
+            "the verification's score is Poor", about=move.mail, advice="mailferry report; then seed again"
+        )
+    move = await ctx.read(move)  # approvals may have come since
+    verified = await ctx.ledger.call(lambda db: db.verifications(lease.mailbox_id))
+    await _approved(ctx, move, approval.lacking(move, verified, approval.parties(await ctx.wave(move), ctx.started_by)))
+    return await ctx.enter(move, lease, MoveState.VERIFIED)
+
+
+async def switch(ctx: Context, move: Move, lease: Lease) -> Move:
+    """The route says `local`: from now on the open mailbox is the one."""
+    ctx.say(move, "switching")
+    await ctx.intend(move, lease, MoveState.SWITCHED)
+    await patiently(ctx, move, lambda: set_route(ctx, move, Route.LOCAL, Route.PARKED))
+    return await ctx.enter(move, lease, MoveState.SWITCHED, durable=True)
+
+
+async def release(ctx: Context, move: Move, lease: Lease) -> Move:
+    """What is parked goes to the store."""
+    await ctx.intend(move, lease, MoveState.RELEASED)
+    left = await patiently(ctx, move, lambda: let_go(ctx, move))
+    return await ctx.enter(move, lease, MoveState.RELEASED, released=time.time(), error=left)
+
+
+async def sweep(ctx: Context, move: Move, lease: Lease) -> Move:
+    """What came into the old mailbox after the last pass comes over; nothing else is touched."""
+    engine = replace(ctx.engine, policy=replace(ctx.engine.policy, source_wins=False))
+    await _copy(ctx, engine, move, lease)
+    return await ctx.enter(move, lease, MoveState.SWEPT, error="")
+
+
+async def set_route(ctx: Context, move: Move, route: Route, only_from: Route) -> routes.Changed:
+    """Its route, by its id. `mailHost` goes with `local` alone. SafetyStop: it is neither of the two."""
+    store = move.store if route is Route.LOCAL else None
+
+    def change(people: routes.People, audit: routes.Audit) -> routes.Changed:
+        before = routes.find_id(people, move.source_id)
+        return routes.change(
+            people, audit, before, route, store, only_from=(only_from,), fresh_seconds=ctx.fresh_seconds
+        )
+
+    return await ctx.directory.call(change)
+
+
+async def divert(ctx: Context, move: Move) -> None:
+    """Mail for it waits from now on, on Exchange's side, too."""
+    await set_route(ctx, move, Route.PARKED, Route.EXCHANGE)
+    if ctx.exchange is not None:
+        address = f"{move.uid}@{ctx.open_domain}"
+        await finished(asyncio.ensure_future(asyncio.to_thread(ctx.exchange.park, move.source_id, address)))
+
+
+async def forget(ctx: Context, move: Move) -> None:
+    """Return when every MTA has forgotten the old route, and nothing is on its way there any more."""
+    ctx.say(move, "waiting until every MTA has forgotten its route")
+    await asyncio.gather(*(queue.forget() for queue in ctx.queues))
+    await asyncio.gather(*(queue.quiet(move.mail) for queue in ctx.queues))
+
+
+async def let_go(ctx: Context, move: Move) -> str:
+    """Release what waits in every queue, by the route of now. Returns what still waits for a server, for people;
+    Temporary while something still waits for the route."""
+    ctx.say(move, "releasing")
+    await asyncio.gather(*(queue.forget() for queue in ctx.queues))
+    if ctx.probe is not None:
+        await probe.clear(ctx.queues, ctx.probe, move.mail)
+    released: list[Released] = await asyncio.gather(*(queue.release(move.mail) for queue in ctx.queues))
+    left = [one for each in released for one in each.left]
+    if any(is_parked(one) for one in left):
+        raise Temporary(f"{len(left)} messages are still parked after a release", about=move.mail)
+    return f"{len(left)} messages wait for the store: {left[0].why or 'being delivered'}" if left else ""
+
+
+async def patiently(ctx: Context, move: Move, work: Callable[[], Awaitable[T]]) -> T:
+    """Until it succeeds: what is away may come back. The caller sets the limit (`asyncio.timeout`)."""
+    pause = PAUSE_SECONDS
+    while True:
+        try:
+            return await work()
+        except (Temporary, RemoteProtocolError) as error:
+            ctx.say(move, f"{error.message}; next attempt in {pause:.0f} s")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, PAUSE_MOST)
+
+
+async def _copy(ctx: Context, engine: Engine, move: Move, lease: Lease) -> None:
+    await copy_mailbox(engine, ctx.source(move), ctx.target(move), lease, run_id=ctx.run_id, progress=ctx.progress)
+
+
+async def _score(ctx: Context, move: Move, lease: Lease) -> Score:
+    settings = ctx.settings
+    done = await verify_mailbox(
+        ctx.ledger,
+        ctx.source(move),
+        ctx.target(move),
+        lease.mailbox_id,
+        content=Content(settings.content),
+        share=settings.share,
+    )
+    return done.score
+
+
+async def _right_person(ctx: Context, move: Move) -> None:
+    """SafetyStop unless Sent is the owner's, or a second person has said so."""
+    found = from_data(move.evidence)
+    if found is not None and found.verdict is Verdict.CONTRADICTED:
+        raise SafetyStop(
+            f"this seems to be another person's mailbox: {found.how} ({', '.join(found.others)})",
+            about=move.mail,
+            advice="check source_user and target_user: mailferry wave show",
+        )
+    await _approved(ctx, move, approval.lacking(move, (), approval.parties(await ctx.wave(move), ctx.started_by)))
+
+
+async def _approved(ctx: Context, move: Move, doubts: list[approval.Doubt]) -> None:
+    if doubts:
+        wave = await ctx.wave(move)
+        raise SafetyStop(
+            "nobody has approved: " + "; ".join(one.text for one in doubts),
+            about=move.mail,
+            advice=f"a second person looks at it, then: mailferry wave approve {wave.name} {move.mail}",
+        )
