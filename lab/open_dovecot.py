@@ -1,4 +1,4 @@
-"""A private Dovecot on loopback from our own renderer (src/mailferry/stack/dovecot): a store of the open side.
+"""A private Dovecot on loopback from our own renderer (src/mailferry/stack/dovecot): a store, or a proxy.
 
 Its people are those of an OpenLDAP (lab/openldap.py), so a log-in needs a route to this store and a password there;
 MASTER_PASSWORD is that of the user `mailferry`, who may open every mailbox. Needs root.
@@ -10,16 +10,18 @@ from __future__ import annotations
 import grp
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lab import process
+from lab.dovecot import Dovecot
 from lab.openldap import LOOKUP_PASSWORD, OpenLdap
 from lab.server import Server
 from mailferry.secret import Secret
 from mailferry.stack.dovecot.render import files
-from mailferry.stack.dovecot.settings import Ports, Settings, Store
+from mailferry.stack.dovecot.settings import EXCHANGE, Backend, Ports, Proxy, Settings, Store
 from mailferry.stack.openldap.render import ADDRESSES
 from mailferry.stack.postfix.settings import Directory, Endpoint
 
@@ -36,7 +38,7 @@ service anvil {
 
 
 class OpenDovecot(Server):
-    """One instance: the store that `mailHost` calls `store`. `changes`: of its settings.
+    """One instance: the store that `mailHost` calls `store`. `changes`: of what is particular to a store.
 
     As `lab.dovecot.Dovecot` it has `port` (IMAP), `tls_port`, `pop3_port`, `lmtp_port`, `ca_file`, `maildir`.
     """
@@ -49,8 +51,6 @@ class OpenDovecot(Server):
         openldap: OpenLdap,
         store: str = "store1",
         root: Path | str | None = None,
-        *,
-        relay: tuple[str, int] = ("127.0.0.1", 9),
         **changes: Any,
     ) -> None:
         if os.geteuid() != 0:
@@ -61,27 +61,27 @@ class OpenDovecot(Server):
         self.mail_dir = self.root / "mail"
         uid, gid = process.mail_owner()
         names = ("imap", "imaps", "pop3", "pop3s", "sieve", "lmtp")
-        self.settings = replace(
-            Settings(
-                hostname="localhost",
-                directory=directory_of(openldap),
-                store=Store(
+        self.settings = Settings(
+            hostname="localhost",
+            directory=directory_of(openldap),
+            store=replace(
+                Store(
                     store,
-                    Endpoint(*relay),
+                    Endpoint("127.0.0.1", 9),
                     self.mail_dir,
                     (str(uid), str(gid)),
                     master=Secret(MASTER_PASSWORD),
                 ),
-                ports=Ports(**{name: process.free_port() for name in names}),
-                address="127.0.0.1",
-                certificate=self.ca_file,
-                key=self.root / "tls" / "key.pem",
-                config_dir=self.root / "etc",
-                base_dir=self.root / "run",
-                state_dir=self.root / "state",
-                log_file=self.log_file,
+                **changes,
             ),
-            **changes,
+            ports=Ports(**{name: process.free_port() for name in names}),
+            address="127.0.0.1",
+            certificate=self.ca_file,
+            key=self.root / "tls" / "key.pem",
+            config_dir=self.root / "etc",
+            base_dir=self.root / "run",
+            state_dir=self.root / "state",
+            log_file=self.log_file,
         )
 
     @property
@@ -117,9 +117,13 @@ class OpenDovecot(Server):
         )
         process.wait_ready(lambda: process.greets(self.port), self._process, self.root / "dovecot.out")
 
-    def configure(self, **changes: Any) -> None:
-        """Write the configuration, with some settings changed; a running Dovecot wants a restart."""
-        self.settings = replace(self.settings, **changes)
+    def change_store(self, **changes: Any) -> None:
+        """Change what is particular to a store: in force from the next start on."""
+        assert self.settings.store is not None
+        self.settings = replace(self.settings, store=replace(self.settings.store, **changes))
+
+    def configure(self) -> None:
+        """Write the configuration; a running Dovecot wants a restart."""
         self.config_file.parent.mkdir(exist_ok=True)
         group = grp.getgrnam("dovecot").gr_gid
         for file in files(self.settings):
@@ -139,6 +143,24 @@ class OpenDovecot(Server):
         if check and done.returncode:
             raise process.LabError(f"doveadm {' '.join(args)}: {done.stderr.strip()}{self.log()[-2000:]}")
         return done.stdout
+
+
+def open_proxy(
+    openldap: OpenLdap, stores: Mapping[str, OpenDovecot], exchange: Dovecot, root: Path | str | None = None
+) -> OpenDovecot:
+    """A proxy before these running stores and this Exchange, all over TLS."""
+    made = OpenDovecot(openldap, root=root)
+    servers: dict[str, OpenDovecot | Dovecot] = {**stores, EXCHANGE: exchange}
+    authorities = made.root / "authorities.pem"
+    authorities.write_bytes(b"".join(one.ca_file.read_bytes() for one in servers.values()))
+    places = {name: Backend("localhost", "127.0.0.1", one.tls_port, 0) for name, one in servers.items()}
+    made.settings = replace(
+        made.settings,
+        store=None,
+        proxy=Proxy(places, exchange_user="{mail}", ca_file=authorities),
+        ports=replace(made.settings.ports, lmtp=0),
+    )
+    return made
 
 
 def directory_of(openldap: OpenLdap) -> Directory:

@@ -1,50 +1,58 @@
 """Settings → dovecot.conf and the files that it names. Pure: no file is written, no program run.
 
-The same settings give the same bytes. Source of every setting: doc.dovecot.org/2.3, doc.dovecot.org/2.3/…/pigeonhole.
+The same settings give the same bytes. Source of every setting: doc.dovecot.org/2.3 (Dovecot and Pigeonhole).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mailferry.stack.dovecot import searches
-from mailferry.stack.dovecot.settings import MASTER, Settings, Store
+from mailferry.stack.dovecot import proxy, searches, sieve
+from mailferry.stack.dovecot.settings import MASTER, Settings, Store, written
 from mailferry.stack.file import File
 from mailferry.stack.openldap.render import hashed
+
+_SPECIAL = ("Archive", "Drafts", "Junk", "Sent", "Trash")
 
 
 def files(settings: Settings) -> Iterator[File]:
     """Everything below the configuration directory; those with a password are for the group dovecot to read."""
-    yield File("dovecot.conf", conf(settings).encode())
+    here = settings.config_dir
+    yield File("dovecot.conf", conf(settings).encode(), place=here / "dovecot.conf")
     for search in searches.searches(settings):
-        yield searches.file(search, settings)
+        yield File(search.file, searches.text(search, settings).encode(), 0o640, here / search.file)
     if settings.store is not None and settings.store.master is not None:
-        yield File("masters", masters(settings.store).encode(), 0o640)
+        yield File("masters", masters(settings.store).encode(), 0o640, here / "masters")
+    if settings.proxy is not None:
+        yield proxy.file(settings)
+    yield from sieve.files(settings)
 
 
 def masters(store: Store) -> str:
     """The passwd-file of MASTER, whose password stands in it as an Argon2id hash."""
     assert store.master is not None
     encoded = hashed(store.master, f"{MASTER}@{store.name}").removeprefix("{ARGON2}")
-    return f"{MASTER}:{{ARGON2ID}}{encoded}::::::allow_nets={','.join(store.master_networks)}\n"
+    networks = ",".join(store.master_networks)
+    # quota_rule2 comes after the person's own rule: a mailbox is filled whatever it may hold.
+    return f"{MASTER}:{{ARGON2ID}}{encoded}::::::allow_nets={networks} userdb_quota_rule2=*:bytes=0\n"
 
 
 def conf(settings: Settings) -> str:
     """dovecot.conf."""
-    return "".join(part for part in (_common(settings), _store(settings)) if part)
+    return "".join((_common(settings), _master_user(settings), _store(settings), proxy.conf(settings)))
 
 
 def _common(settings: Settings) -> str:
-    ports = settings.ports
-    protocols = ["imap", "pop3"]
-    protocols += ["sieve"] if ports.sieve else []
-    protocols += ["lmtp"] if settings.store is not None and ports.lmtp else []
+    store, ports = settings.store, settings.ports
+    protocols = ["imap", "pop3", *(["sieve"] if ports.sieve else []), *(["lmtp"] if store and ports.lmtp else [])]
+    trusted = f"login_trusted_networks = {' '.join(store.trusted)}\n" if store and store.trusted else ""
     return f"""\
 # Rendered by `mailferry stack render dovecot`; changes are lost at the next rendering.
-# What is in force, with all defaults: doveconf -c {settings.config_dir}/dovecot.conf
+# What is in force, defaults included: doveconf -c {settings.config_dir}/dovecot.conf
 base_dir = {settings.base_dir}
 state_dir = {settings.state_dir}
-{_log(settings)}\
+instance_name = {settings.base_dir.name}
+{f"log_path = {settings.log_file}" if settings.log_file else "syslog_facility = mail"}
 hostname = {settings.hostname}
 listen = {settings.address}
 protocols = {" ".join(protocols)}
@@ -53,13 +61,29 @@ protocols = {" ".join(protocols)}
 auth_mechanisms = plain login
 auth_username_format = %Lu
 auth_username_chars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@+'&=~!"
-# Who has moved, or has been disabled, is so at once.
+# A route that changes is in force for the next log-in and the next message.
 auth_cache_size = 0
-{_tls(settings)}
+{trusted}{_tls(settings)}
 service imap-login {{
 {_listener("imap", ports.imap)}{_listener("imaps", ports.imaps, tls=True)}}}
 service pop3-login {{
 {_listener("pop3", ports.pop3)}{_listener("pop3s", ports.pop3s, tls=True)}}}
+service managesieve-login {{
+{_listener("sieve", ports.sieve)}}}
+"""
+
+
+def _master_user(settings: Settings) -> str:
+    if settings.store is None or settings.store.master is None:
+        return ""
+    return f"""
+# --- Mailferry fills mailboxes: it may log in as everybody (alice*{MASTER}), from certain networks alone
+auth_master_user_separator = *
+passdb {{
+  driver = passwd-file
+  args = username_format=%u {settings.config_dir}/masters
+  master = yes
+}}
 """
 
 
@@ -69,33 +93,62 @@ def _store(settings: Settings) -> str:
         return ""
     here = settings.config_dir
     return f"""
-# --- Mailboxes
-mail_uid = {store.owner[0]}
-mail_gid = {store.owner[1]}
-first_valid_uid = 1
-mail_home = {store.mail_dir}/%u
-mail_location = maildir:~/Maildir
-mail_plugins = acl quota notify mail_log
-mail_attribute_dict = file:%h/dovecot-attributes
-recipient_delimiter =
-{_masters(settings, store)}
 # --- The owner's log-in: only once their mail comes here
 passdb {{
   driver = ldap
   args = {here}/{searches.log_in(store).file}
 }}
-# --- Where the mailbox is
+# --- Where a mailbox is
 userdb {{
   driver = ldap
   args = {here}/{searches.people(store).file}
+  result_internalfail = return-fail
+}}
+
+# --- Mailboxes: Maildir++, which Mailferry may also write itself
+mail_uid = {store.owner[0]}
+mail_gid = {store.owner[1]}
+first_valid_uid = 1
+mail_home = {store.mail_dir}/%u
+mail_location = maildir:~/Maildir
+mail_attribute_dict = file:%h/dovecot-attributes
+mail_plugins = acl quota notify mail_log
+mail_max_userip_connections = 50
+namespace inbox {{
+  inbox = yes
+  separator = /
+{"".join(_special_use(name) for name in _SPECIAL)}}}
+# Mailboxes of others, as far as they let one in: user/UID/Folder.
+namespace shared {{
+  type = shared
+  separator = /
+  prefix = user/%%u/
+  location = maildir:%%h/Maildir
+  list = children
+  subscriptions = no
+}}
+protocol imap {{
+  mail_plugins = $mail_plugins imap_acl imap_quota imap_zlib{" imap_sieve" if store.rspamd else ""}
+  imap_metadata = yes
+}}
+protocol pop3 {{
+  # UIDLs that Mailferry brought from the old server stand in dovecot-uidlist, and come before this.
+  pop3_uidl_format = %08Xu%08Xv
 }}
 
 # --- Mail from Postfix
 service lmtp {{
 {_listener("lmtp", settings.ports.lmtp)}}}
+recipient_delimiter =
+lda_mailbox_autocreate = yes
+lda_mailbox_autosubscribe = yes
+# {"Mail for a full mailbox waits at Postfix (4xx)" if store.defer_over_quota else "A full mailbox refuses mail (5xx)"}.
+quota_full_tempfail = {"yes" if store.defer_over_quota else "no"}
+# Vacation notices and what Sieve sends on.
+submission_host = {written(store.relay)}
 protocol lmtp {{
   mail_plugins = $mail_plugins sieve
-  # Only for those whose mail comes here; whom the directory sends elsewhere is put off, who does not exist refused.
+  # For those alone whose mail comes here. Whom the directory sends elsewhere is put off, who does not exist refused.
   userdb {{
     driver = ldap
     args = {here}/{searches.delivery(store).file}
@@ -107,28 +160,30 @@ protocol lmtp {{
     result_internalfail = return-fail
   }}
 }}
-namespace inbox {{
-  inbox = yes
-  separator = /
-{"".join(_mailbox(name) for name in ("Drafts", "Junk", "Sent", "Trash", "Archive"))}}}
-"""
+
+# --- Log: what was delivered, stored and removed, by Message-ID; never subjects
+deliver_log_format = msgid=%m size=%p: %$
+plugin {{
+  mail_log_events = save copy append delete undelete expunge mailbox_delete mailbox_rename
+  mail_log_fields = uid box msgid size
+  mail_log_cached_only = no
+
+  # The size that a mailbox may have is in the directory (mailferryQuota); without it, any.
+  quota = count:User quota
+  quota_vsizes = yes
+  quota_rule = *:bytes=0
+  quota_max_mail_size = 0
+
+  # Who opens somebody else's folders: dovecot-acl in each folder; the list of who lets whom in.
+  acl = vfile
+  # Mailferry is the owner of each mailbox that it fills.
+  acl_user = %u
+  acl_shared_dict = file:{store.mail_dir}/shared-mailboxes
+{sieve.plugin(settings)}}}
+{_metrics(store)}"""
 
 
-def _masters(settings: Settings, store: Store) -> str:
-    if store.master is None:
-        return ""
-    return f"""
-# --- Mailferry, which fills mailboxes: it may log in as everybody (alice*{MASTER}), from its own hosts alone
-auth_master_user_separator = *
-passdb {{
-  driver = passwd-file
-  args = username_format=%u {settings.config_dir}/masters
-  master = yes
-}}
-"""
-
-
-def _mailbox(name: str) -> str:
+def _special_use(name: str) -> str:
     return f"  mailbox {name} {{\n    special_use = \\{name}\n  }}\n"
 
 
@@ -137,8 +192,20 @@ def _listener(name: str, port: int, *, tls: bool = False) -> str:
     return f"  inet_listener {name} {{\n    port = {port}\n{ssl}  }}\n"
 
 
-def _log(settings: Settings) -> str:
-    return f"log_path = {settings.log_file}\n" if settings.log_file else ""
+def _metrics(store: Store) -> str:
+    if store.metrics is None:
+        return ""
+    names = {"auth": "auth_request_finished", "delivery": "mail_delivery_finished", "imap": "imap_command_finished"}
+    metrics = "".join(f"metric {name} {{\n  filter = event={event}\n}}\n" for name, event in names.items())
+    return f"""
+# --- Figures: http://{written(store.metrics)}/metrics
+service stats {{
+  inet_listener http {{
+    address = {store.metrics.host}
+    port = {store.metrics.port}
+  }}
+}}
+{metrics}"""
 
 
 def _tls(settings: Settings) -> str:

@@ -10,8 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mailferry.stack.dovecot.settings import EXCHANGE, FIELDS, Settings, Store
-from mailferry.stack.file import File
+from mailferry.stack.dovecot.settings import EXCHANGE, FIELDS, Proxy, Settings, Store
 
 NOT_OPEN_HERE = "this-mailbox-is-not-open-here"
 """A "user of the system" that nobody is: Dovecot then cannot deliver for now, and says so with these words."""
@@ -45,9 +44,14 @@ def searches(settings: Settings) -> Iterator[Search]:
         yield elsewhere()
         yield people(settings.store)
     if settings.proxy is not None:
-        yield passed_to_store()
-        if EXCHANGE in settings.proxy.places:
-            yield passed_to_exchange(settings.proxy.exchange_user)
+        yield from passed_on(settings.proxy)
+
+
+def passed_on(proxy: Proxy) -> Iterator[Search]:
+    """What a proxy asks, in this order."""
+    yield to_store()
+    if EXCHANGE in proxy.places:
+        yield to_exchange(proxy.exchange_user)
 
 
 def log_in(store: Store) -> Search:
@@ -91,29 +95,29 @@ def people(store: Store) -> Search:
     )
 
 
-def passed_to_store() -> Search:
+def to_store() -> Search:
     return Search(
         "to-store",
-        "Whose mailbox is on which store. That store checks the password.",
+        "Whose mailbox is on which store; the store checks the password.",
         "(mailferryRoute=local)(mailHost=*)",
-        ("=user=%{ldap:uid}", "=place=%L{ldap:mailHost}", "=proxy=y", "=nopassword=y"),
+        ("=user=%{ldap:uid}", "=place=%L{ldap:mailHost}", "=nopassword=y"),
         passdb=True,
     )
 
 
-def passed_to_exchange(user: str) -> Search:
+def to_exchange(user: str) -> Search:
     name = re.sub(r"{(.*?)}", lambda found: f"%{{ldap:{FIELDS[found[1]]}}}", user)
     return Search(
         "to-exchange",
         "Whose mailbox is on Exchange: also while they are parked. Exchange checks the password.",
         f"(|(mailferryRoute={EXCHANGE})(mailferryRoute=parked))",
-        ("=user=%{ldap:uid}", f"=destuser={name}", f"=place={EXCHANGE}", "=proxy=y", "=nopassword=y"),
+        ("=user=%{ldap:uid}", f"=destuser={name}", f"=place={EXCHANGE}", "=nopassword=y"),
         passdb=True,
     )
 
 
-def file(search: Search, settings: Settings) -> File:
-    """The file of a search, for root and the group dovecot."""
+def text(search: Search, settings: Settings) -> str:
+    """The file of a search. It holds the password of cn=lookup."""
     directory = settings.directory
     name = f"(|(uid=%u)({directory.addresses}=%u))"
     kind = "pass" if search.passdb else "user"
@@ -129,7 +133,7 @@ def file(search: Search, settings: Settings) -> File:
         f"{kind}_attrs = {', '.join(search.fields)}",
         *([f"iterate_filter = (&{search.iterate})", "iterate_attrs = uid=user"] if search.iterate else []),
     ]
-    return File(search.file, ("\n".join(lines) + "\n").encode(), 0o640)
+    return "\n".join(lines) + "\n"
 
 
 def _here(store: Store) -> str:
@@ -139,6 +143,8 @@ def _here(store: Store) -> str:
 def _mailbox(store: Store) -> tuple[str, ...]:
     return (
         "=user=%{ldap:uid}",
+        f"=uid={store.owner[0]}",
+        f"=gid={store.owner[1]}",
         f"=home={store.mail_dir}/%{{ldap:uid}}",
         "=sieve_user_email=%{ldap:mail}",
         "mailferryQuota=quota_rule=*:bytes=%$",

@@ -138,8 +138,16 @@ class Settings:
                 raise ConfigError("not a port", about=port.name)
         directory = self.directory
         for value in (*directory.urls, directory.suffix, directory.bind, directory.password.reveal()):
-            if any(not one.isprintable() for one in value) or value != value.strip():
-                raise ConfigError("a value for the directory is one printable line", about=directory.bind)
+            if any(not one.isprintable() or one in '"\\' for one in value) or value != value.strip():
+                raise ConfigError(
+                    "a value for the directory is one printable line without quotes or backslashes",
+                    about=directory.bind,
+                )
+
+
+def written(server: Endpoint) -> str:
+    """HOST:PORT."""
+    return f"[{server.host}]:{server.port}" if ":" in server.host else f"{server.host}:{server.port}"
 
 
 def _check_networks(*networks: str) -> None:
