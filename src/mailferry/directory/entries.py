@@ -76,13 +76,14 @@ class Around:
     """What an entry needs to know of others. `dn_of`, `mail_of`: reference (id) → DN, primary address; None: not in
     the target. `circles`: the members to be written of groups that contain each other (circles.py). `nobody`: the
     member of groups without any. `qmail`: which schema. `main_domain`: the domain that Exchange writes X.500 addresses
-    in, besides each recipient's own."""
+    in, besides each recipient's own. `open_domain`: the open side's routing domain, "" if it has none."""
 
     dn_of: Callable[[str], str | None]
     mail_of: Callable[[str], str | None]
     nobody: str
     qmail: bool = False
     main_domain: str = ""
+    open_domain: str = ""
     circles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -232,6 +233,8 @@ def _mail(making: _Making) -> None:
         forward = to.removeprefix("smtp:") if to.startswith("smtp:") else around.mail_of(to)
         if forward is None:
             making.note("reference-lost", "mail is forwarded to somebody without an address in the target", to)
+        elif _is_own(making, forward):  # Exchange's way to the open side: there, it would go in a circle
+            forward = None
         else:
             making.put_ascii("mailferryForwardTo", (forward,))
             making.put("mailferryKeepCopy", "TRUE" if one.forwarding.keep_copy else "FALSE")
@@ -242,6 +245,13 @@ def _mail(making: _Making) -> None:
         if forward is not None and one.forwarding is not None:
             making.put_ascii("mailForwardingAddress", (forward,))
             making.put("deliveryMode", None if one.forwarding.keep_copy else "nolocal")
+
+
+def _is_own(making: _Making, address: str) -> bool:
+    """Whether it is an address of the recipient itself."""
+    one = making.placed.recipient
+    own = (one.mail or "", *one.aliases, f"{making.placed.uid}@{making.around.open_domain}")
+    return address.casefold() in {each.casefold() for each in own}
 
 
 def _details(making: _Making, person: bool) -> None:

@@ -74,6 +74,7 @@ class World:
             nobody=f"cn=nobody,ou=services,{self.settings.target.suffix}",
             qmail=self.settings.schema_ == "qmail",
             main_domain=domains[0] if domains else "",
+            open_domain=self.settings.exchange.routing_domain or "",
             circles=self.circles,
         )
 
