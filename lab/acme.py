@@ -50,12 +50,14 @@ _LIMITED = ("mailferryInternalOnly", "mailferryAcceptFrom", "mailferryAcceptFrom
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody with a mailbox. `account`: the one in Active Directory. `plain`: takes mail from everybody, and is not
-    forwarded, and both sides agree on the address: whoever writes to them reaches their mailbox and no other."""
+    """Somebody with a mailbox. `account`: the one in Active Directory; `source_id`: as Mailferry knows them. `plain`:
+    takes mail from everybody, is not forwarded, and both sides agree on the address: whoever writes to them reaches
+    their mailbox and no other."""
 
     uid: str
     mail: str
     account: str
+    source_id: str
     dn: str
     plain: bool
 
@@ -131,8 +133,9 @@ class Acme:
         """Fill mailboxes on Exchange: with what each of them has sent, in three languages."""
         for number, one in enumerate(people, start=1):
             language = LANGUAGES[number % len(LANGUAGES)]
-            plain = {"scale": scale, "big": False, "odd": False, "dots": False}
-            folders = corpus.mailbox(number, messages, language, owner=one.mail, **plain)
+            folders = corpus.mailbox(
+                number, messages, language, scale=scale, big=False, odd=False, dots=False, owner=one.mail
+            )
             maildir.seed(self.exchange.store, one.mail, folders)
 
 
@@ -166,7 +169,13 @@ def _rendered(here: Postfix, config: Path) -> Iterable[File]:
 
 
 def _write_settings(here: Acme, more: str) -> None:
-    secrets = {"ad": PASSWORD, "writer": WRITER_PASSWORD, "lookup": LOOKUP_PASSWORD, "mail": PASSWORD, "store": MASTER_PASSWORD}
+    secrets = {
+        "ad": PASSWORD,
+        "writer": WRITER_PASSWORD,
+        "lookup": LOOKUP_PASSWORD,
+        "mail": PASSWORD,
+        "store": MASTER_PASSWORD,
+    }
     for name, secret in secrets.items():
         path = here.root / f"password.{name}"
         path.touch(0o600)
@@ -248,6 +257,7 @@ def _read(openldap: OpenLdap, odd: Collection[str]) -> tuple[tuple[Person, ...],
             uid=_text(values, "uid"),
             mail=_text(values, "mail").lower(),
             account=_text(values, "uid"),
+            source_id=_text(values, "mailferrySourceId"),
             dn=dn,
             plain=_text(values, "uid") not in odd
             and not any(name in values for name in (*_LIMITED, "mailferryForwardTo")),

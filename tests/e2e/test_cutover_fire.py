@@ -1,0 +1,160 @@
+"""Fifty people change sides while mail pours in from everywhere, on real servers, and while everything breaks.
+
+Every message is numbered, and looked for in every mailbox of both sides afterwards: it is in the right one exactly
+once, and in no other; none bounced, none looped. Each test says what it measured with `record_property`.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lab.acme import STORES
+from lab.proxy import Reset, Rule
+from mailferry.model.wave import MOVED, MoveState
+from tests.e2e.fire import Fire, fire, interrupt, kill
+
+pytestmark = pytest.mark.xdist_group("fire")
+Record = Callable[[str, object], None]
+
+CALM_SECONDS = 8.0
+"""How long mail comes in before anybody moves: the measure for delivery times."""
+UNCHANGED_SECONDS, UNCHANGED_TIMES = 0.25, 3.0
+"""What a median delivery may take longer during cutovers, which share two cores with everything else here."""
+KILLED_IN = (
+    *(MoveState.PARKED, MoveState.SETTLED, MoveState.CAUGHT_UP, MoveState.VERIFIED),
+    *(MoveState.SWITCHED, MoveState.RELEASED),
+)
+SLAPD_AWAY, SOURCE_AWAY = 20.0, 30.0
+
+
+@pytest.fixture
+def burning() -> Iterator[Fire]:
+    with fire() as running:
+        yield running
+
+
+def test_fifty_people_in_three_waves(burning: Fire, record_property: Record) -> None:
+    waves = [burning.moving[start:50:3] for start in range(3)]
+    time.sleep(CALM_SECONDS)
+    calm = burning.started, time.time()
+    for number, people in enumerate(waves, start=1):
+        burning.plan(f"wave{number}", people)
+        burning.wave("seed", f"wave{number}")
+    moving = time.time()
+    for number in range(1, 4):
+        burning.wave("cutover", f"wave{number}")
+        assert set(burning.states(f"wave{number}").values()) == {MoveState.RELEASED}
+    moved = time.time()
+    for number in range(1, 4):
+        burning.wave("sweep", f"wave{number}")
+    verdict = burning.judged()
+    record_property("verdict", str(verdict))
+    assert not verdict.wrong, verdict
+    assert all(burning.load.doors().values()), burning.load.doors()
+    parked = burning.parked_seconds()
+    assert len(parked) == 50
+    record_property("parked", {mail: round(seconds, 1) for mail, seconds in parked.items()})
+    record_property("parked, median", statistics.median(parked.values()))
+    still = {one.uid for one in burning.staying}
+    before, during = verdict.median(still, *calm), verdict.median(still, moving, moved)
+    record_property("median delivery of those who stay", f"{before:.3f} s, during cutovers {during:.3f} s")
+    assert during < max(UNCHANGED_TIMES * before, before + UNCHANGED_SECONDS)
+
+
+def test_while_everything_breaks(burning: Fire, record_property: Record) -> None:
+    """Stages on one organisation, each with a wave of its own; what they leave is judged once, at the end."""
+    people = iter(burning.moving)
+
+    def wave(name: str, size: int) -> list[str]:
+        some = [next(people) for _ in range(size)]
+        burning.plan(name, some)
+        burning.wave("seed", name)
+        return [one.mail for one in some]
+
+    _killed_in_every_state(burning, wave("killed", 8))
+    _servers_away(burning, wave("away", 8))
+    _back_in_the_middle(burning, wave("stopped", 6))
+    _verification_fails(burning, wave("poor", 4))
+    _rolled_back(burning, wave("back", 6))
+    for name in ("killed", "away", "stopped", "poor", "back"):
+        burning.wave("sweep", name)
+    verdict = burning.judged()
+    record_property("verdict", str(verdict))
+    assert not verdict.wrong, verdict
+
+
+def _killed_in_every_state(burning: Fire, people: list[str]) -> None:
+    """SIGKILL to all of Mailferry as soon as somebody is in a state, for every state, and at random moments."""
+    chance = random.Random(1)
+    for state in KILLED_IN:
+        running = burning.start("cutover", "killed")
+        burning.until("killed", state, running)
+        time.sleep(chance.random() * 0.3)
+        kill(running)
+    burning.wave("cutover", "killed")
+    assert set(burning.states("killed").values()) == {MoveState.RELEASED}, burning.errors("killed")
+    assert len(people) == len(burning.states("killed"))
+
+
+def _servers_away(burning: Fire, people: list[str]) -> None:
+    """slapd is stopped while people are parked, Postfix is restarted, and Exchange's IMAP resets every connection."""
+    here = burning.acme
+    running = burning.start("cutover", "away")
+    burning.until("away", MoveState.PARKED, running)
+    here.source.refuse = True
+    rule = here.source.add(Rule("to_server", Reset(), after_bytes=0, times=None))
+    here.openldap.halt()
+    time.sleep(SLAPD_AWAY)
+    here.openldap.start()
+    time.sleep(SOURCE_AWAY - SLAPD_AWAY)
+    here.source.refuse = False
+    here.source.rules.remove(rule)
+    here.postfix.halt()
+    here.postfix.start()
+    done = running.end(120)
+    assert done.code == 0, (done.out[-2000:], done.err[-2000:], burning.errors("away"))
+    assert set(burning.states("away").values()) == {MoveState.RELEASED}
+    assert len(people) == len(burning.states("away"))
+
+
+def _back_in_the_middle(burning: Fire, people: list[str]) -> None:
+    """Ctrl-C while people are parked: whoever is not switched is on Exchange again, and nobody waits."""
+    running = burning.start("cutover", "stopped")
+    burning.until("stopped", MoveState.PARKED, running)
+    interrupt(running)
+    states = burning.states("stopped")
+    assert set(states.values()) <= {MoveState.SEEDED, *MOVED}, states
+    routes = burning.acme.routes()
+    uids = {one.mail: one.uid for one in burning.moving}
+    assert all(routes[uids[mail]] == ("local" if states[mail] in MOVED else "exchange") for mail in people)
+    burning.wave("cutover", "stopped")
+    assert set(burning.states("stopped").values()) == {MoveState.RELEASED}
+
+
+def _verification_fails(burning: Fire, people: list[str]) -> None:
+    """Somebody's open mailbox has lost a message that was brought: that one stays, the others move."""
+    victim = next(one for one in burning.moving if one.mail == people[0])
+    store = burning.acme.stores[STORES[0]]
+    store.doveadm("expunge", "-u", victim.uid, "mailbox", "INBOX", "1")
+    burning.wave("cutover", "poor", codes=(1,))
+    states = burning.states("poor")
+    assert states.pop(victim.mail) is MoveState.SEEDED
+    assert set(states.values()) == {MoveState.RELEASED}
+    assert "Poor" in burning.errors("poor")[victim.mail]
+    assert burning.acme.routes()[victim.uid] == "exchange"
+
+
+def _rolled_back(burning: Fire, people: list[str]) -> None:
+    """Half of a wave goes back after it was switched, with what it got since."""
+    burning.wave("cutover", "back")
+    time.sleep(3)  # they get mail on the open side
+    back = [option for mail in people[::2] for option in ("--only", mail)]
+    burning.wave("rollback", "back", *back)
+    states = burning.states("back")
+    assert {states[mail] for mail in people[::2]} == {MoveState.ROLLED_BACK}, burning.errors("back")
+    assert {states[mail] for mail in people[1::2]} <= MOVED
