@@ -2,7 +2,8 @@
 
 `MAILFERRY_CRASH_AT=confirm:before:3` kills (SIGKILL) the whole process group when one of its processes reaches
 `confirm:before` for its third time: the supervisor would rightly replace a single worker. Start the command in a
-session of its own. Points: `intend`, `confirm`, and `commit` (every commit of a write), each `before` and `after`.
+session of its own. Points: `intend`, `confirm`, `commit` (every commit of a write), and of a move in a wave
+`intend STATE` and `enter STATE`; each `before` and `after`.
 """
 
 from __future__ import annotations

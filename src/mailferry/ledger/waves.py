@@ -109,6 +109,7 @@ def move_of(ledger: Ledger, move_id: int) -> Move:
 
 def enter(ledger: Ledger, now_in: Move, state: MoveState, lease: Lease | None = None, **values: Any) -> Move:
     """The move goes on to `state`; `values`: further columns. The audit gets a line. Returns the move as it now is.
+    Hooks: `enter STATE`.
 
     Fenced: the lease is over, or somebody else has moved it on since `now_in` was read.
     """
@@ -123,9 +124,11 @@ def note(ledger: Ledger, now_in: Move, lease: Lease | None = None, **values: Any
 
 
 def intend(ledger: Ledger, now_in: Move, state: MoveState, **data: Any) -> None:
-    """The audit's line before something is done to reach `state`."""
+    """The audit's line before something is done to reach `state`. Hooks: `intend STATE`."""
     told = {"move": now_in.id, "mail": now_in.mail, "from": now_in.state.value, "to": state.value, **data}
-    ledger.audit("move intended", mailbox_id=now_in.mailbox_id, **told)
+    with ledger._write():
+        ledger._points.append(f"intend {state.value}")
+        ledger.audit("move intended", mailbox_id=now_in.mailbox_id, **told)
 
 
 def _set(ledger: Ledger, now_in: Move, lease: Lease | None, values: Mapping[str, Any]) -> Move:
@@ -138,6 +141,7 @@ def _set(ledger: Ledger, now_in: Move, lease: Lease | None, values: Mapping[str,
                 f"its move is no longer {now_in.state.value}", about=now_in.mail, advice="mailferry wave status"
             )
         if "state" in values:
+            ledger._points.append(f"enter {values['state']}")
             told = {"move": now_in.id, "mail": now_in.mail, "from": now_in.state.value, "to": values["state"]}
             if values.get("error"):
                 told["error"] = values["error"]

@@ -32,22 +32,26 @@ from mailferry.ledger.store import Ledger
 from mailferry.model.account import Account
 from mailferry.model.wave import ON_EXCHANGE, WAITING_FOR_MAIL, Move, MoveState, Wave, WaveState
 from mailferry.net import ldap
+from mailferry.ops import exchange_side
 from mailferry.ops.copying import Limits
 from mailferry.ops.directory import server_of as directory_server
 from mailferry.ops.stores import server_of, source_of, target_of
+from mailferry.plan.waves import seed_from, times
 from mailferry.secret import Secret
 from mailferry.stack.openldap.render import ADDRESSES
 from mailferry.stack.openldap.settings import MailSchema
 from mailferry.waves.advance import CUTOVER, SEED, SWEEP, Goal, advance
 from mailferry.waves.context import Context, Directory, LedgerDoor
+from mailferry.waves.rollback import ROLLBACK
 
-GOALS = {"seed": SEED, "cutover": CUTOVER, "sweep": SWEEP}
+GOALS = {"seed": SEED, "cutover": CUTOVER, "sweep": SWEEP, "rollback": ROLLBACK}
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
     """What a wave needs to know of the organisation; nothing in it is connected."""
 
+    settings: Settings
     coexist: Coexist
     ledger: str
     directory: ldap.Server
@@ -82,6 +86,7 @@ def site_of(config: Path, ledger: str | None, default_ledger: Callable[[], str])
         raise ConfigError("it needs [directory] and [coexist]", about=str(config), advice=advice)
     references = {"": coexist.source_password} | {name: one.password for name, one in coexist.stores.items()}
     return Site(
+        whole,
         coexist,
         ledger or whole.ledger or default_ledger(),
         directory_server(directory.target),
@@ -110,7 +115,7 @@ def _mtas(whole: Settings, coexist: Coexist) -> tuple[parking.Mta, ...]:
     postfix = whole.stack.postfix if whole.stack else None
     if postfix is None:
         raise ConfigError("no Postfix is configured", about="coexist.queues", advice="name each with its postqueue")
-    return (parking.Mta(tuple(shlex.split(postfix.postqueue)), tuple(shlex.split(postfix.reload or ""))),)
+    return (mta_of(postfix),)
 
 
 def _probe(whole: Settings, coexist: Coexist) -> Probe | None:
@@ -140,15 +145,20 @@ def opened(site: Site) -> Iterator[Ledger]:
 def fleet(
     site: Site, verb: str, name: str, only: Sequence[str], argv: Sequence[str], observe: Callable[[Fleet], None]
 ) -> Fleet:
-    """The fleet that takes a wave's people to the goal of `seed`, `cutover` or `sweep`; `run()` it. Those who are
-    waiting for mail come first. UserError: nobody of that name; SafetyStop: the wave is paused or cancelled."""
+    """The fleet that takes a wave's people to the goal of a verb (`GOALS`); `run()` it. Those who are waiting for mail
+    come first. UserError: nobody of that name; SafetyStop: the wave is paused or cancelled."""
     goal = GOALS[verb]
     with opened(site) as ledger:
         wave = ledger_waves.named(ledger, name)
         everybody = ledger_waves.moves(ledger)
         moves = chosen(ledger_waves.moves(ledger, wave.id), only, name)
+    start = seed_from(time.time(), times(wave.settings))
+    if goal is SEED and start > time.time():
+        raise SafetyStop(
+            f"it is not to be seeded before {time.ctime(start)}", about=name, advice="wait, or plan it anew"
+        )
     moves = [move for move in moves if due(site.coexist, move, goal)]
-    if wave.state is not WaveState.OPEN and goal is not SWEEP:
+    if wave.state is not WaveState.OPEN and goal not in (SWEEP, ROLLBACK):
         moves = [move for move in moves if move.state in WAITING_FOR_MAIL]
         if not moves:
             raise SafetyStop(f"it is {wave.state.value}", about=name, advice=f"mailferry wave resume {name}")
@@ -206,6 +216,8 @@ class _Task:
             say=told.say,
             source=lambda move: source_of(self._site.source(move), lanes),
             target=lambda move: target_of(self._site.target(move), lanes),
+            exchange_mailbox=lambda move: target_of(self._site.source(move), lanes),
+            store_mailbox=lambda move: source_of(self._site.target(move), lanes),
         )
         move = await ledger.call(lambda db: ledger_waves.move_of(db, self._moves[number]))
         keys = ctx.source(move).key, ctx.target(move).key
@@ -245,8 +257,11 @@ def context_of(site: Site, worker: Worker) -> Context:
         site.coexist,
         source=lambda move: source_of(site.source(move), 1),
         target=lambda move: target_of(site.target(move), 1),
+        exchange_mailbox=lambda move: target_of(site.source(move), 1),
+        store_mailbox=lambda move: source_of(site.target(move), 1),
         open_domain=site.open_domain,
         probe=site.probe,
+        exchange=exchange_side.writer(site.settings, door),
         fresh_seconds=site.fresh_hours * 3600,
     )
 
@@ -336,6 +351,8 @@ def _status(wave: Wave, moves: Sequence[Move], together: int) -> Status:
 
 def next_step(wave: Wave, move: Move) -> str:
     """The command that takes somebody on, for people; empty: nothing is to be done."""
+    if move.state is MoveState.RETURNING:
+        return f"mailferry wave rollback {wave.name} --only {move.mail}"
     if move.state in WAITING_FOR_MAIL:
         return f"mailferry wave cutover {wave.name} --only {move.mail}"
     if "approve" in move.error:

@@ -31,9 +31,14 @@ async def unpark(ctx: Context, move: Move, lease: Lease, why: str) -> Move:
         await ctx.intend(move, lease, MoveState.UNPARKING)
         move = await ctx.enter(move, lease, MoveState.UNPARKING, error=why)
     await ctx.intend(move, lease, MoveState.SEEDED)
-    await set_route(ctx, move, Route.EXCHANGE, Route.PARKED)
-    if ctx.exchange is not None:
-        await finished(asyncio.ensure_future(asyncio.to_thread(ctx.exchange.restore, move.source_id)))
+    await to_exchange(ctx, move)
     left = await let_go(ctx, move)
     error = f"{move.error}; {left}" if left else move.error
     return await ctx.enter(move, lease, MoveState.SEEDED, error=error)
+
+
+async def to_exchange(ctx: Context, move: Move) -> None:
+    """Both sides send mail to the mailbox on Exchange from now on."""
+    await set_route(ctx, move, Route.EXCHANGE, Route.PARKED)
+    if ctx.exchange is not None:
+        await finished(asyncio.ensure_future(asyncio.to_thread(ctx.exchange.restore, move.source_id)))

@@ -11,6 +11,7 @@ route says so, `switched` after, so that the ledger never believes somebody's ma
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -22,6 +23,7 @@ from mailferry.copy.work import Engine
 from mailferry.errors import RemoteProtocolError, SafetyStop, Temporary
 from mailferry.ledger.rows import Lease
 from mailferry.model.wave import Move, MoveState, WaveState
+from mailferry.plan.waves import park_from, times
 from mailferry.stack.postfix.settings import Route
 from mailferry.verify.mailbox import verify_mailbox
 from mailferry.verify.reading import Content
@@ -60,10 +62,7 @@ async def ready(ctx: Context, move: Move, lease: Lease) -> Move:
     if time.time() - move.entered > FRESH_SEED_SECONDS:
         return await begin(ctx, move, lease)
     await ctx.engine.gate.wait()
-    wave = await ctx.wave(move)
-    if wave.state is not WaveState.OPEN:
-        advice = f"mailferry wave resume {wave.name}, then run the same command again"
-        raise SafetyStop(f"the wave is {wave.state.value}: nobody new is parked", about=move.mail, advice=advice)
+    await _now(ctx, move)
     await _right_person(ctx, move)
     found = await ctx.directory.call(lambda people, _: routes.find_id(people, move.source_id))
     if found.route not in (Route.EXCHANGE.value, Route.PARKED.value):
@@ -170,7 +169,9 @@ async def let_go(ctx: Context, move: Move) -> str:
     await asyncio.gather(*(queue.forget() for queue in ctx.queues))
     if ctx.probe is not None:
         await probe.clear(ctx.queues, ctx.probe, move.mail)
-    released: list[Released] = await asyncio.gather(*(queue.release(move.mail) for queue in ctx.queues))
+    found = await ctx.directory.call(lambda people, _: routes.find_id(people, move.source_id))
+    releases = (queue.release(move.mail, anew=found.forwards_copies) for queue in ctx.queues)
+    released: list[Released] = await asyncio.gather(*releases)
     left = [one for each in released for one in each.left]
     if any(is_parked(one) for one in left):
         raise Temporary(f"{len(left)} messages are still parked after a release", about=move.mail)
@@ -204,6 +205,20 @@ async def _score(ctx: Context, move: Move, lease: Lease) -> Score:
         share=settings.share,
     )
     return done.score
+
+
+async def _now(ctx: Context, move: Move) -> None:
+    """SafetyStop where the wave, or the hour, does not allow that somebody is parked."""
+    wave = await ctx.wave(move)
+    if wave.state is not WaveState.OPEN:
+        advice = f"mailferry wave resume {wave.name}, then run the same command again"
+        raise SafetyStop(f"the wave is {wave.state.value}: nobody new is parked", about=move.mail, advice=advice)
+    moment = park_from(time.time(), times(wave.settings, ctx.settings.blackout))
+    if moment > time.time():
+        text = (
+            "ever again" if math.isinf(moment) else f"before {time.strftime('%a %d %b %H:%M', time.localtime(moment))}"
+        )
+        raise SafetyStop(f"nobody is parked {text}", about=move.mail, advice="run the same command again then")
 
 
 async def _right_person(ctx: Context, move: Move) -> None:
