@@ -150,10 +150,13 @@ def open_proxy(
 ) -> OpenDovecot:
     """A proxy before these running stores and this Exchange, all over TLS."""
     made = OpenDovecot(openldap, root=root)
-    servers: dict[str, OpenDovecot | Dovecot] = {**stores, EXCHANGE: exchange}
     authorities = made.root / "authorities.pem"
-    authorities.write_bytes(b"".join(one.ca_file.read_bytes() for one in servers.values()))
-    places = {name: Backend("localhost", "127.0.0.1", one.tls_port, 0) for name, one in servers.items()}
+    own = (exchange.ca_file, *(one.ca_file for one in stores.values()))
+    authorities.write_bytes(b"".join(file.read_bytes() for file in own))
+    places = {EXCHANGE: Backend("localhost", "127.0.0.1", exchange.tls_port, 0)}
+    for name, one in stores.items():
+        ports = one.settings.ports
+        places[name] = Backend("localhost", "127.0.0.1", ports.imaps, ports.pop3s, ports.sieve)
     made.settings = replace(
         made.settings,
         store=None,

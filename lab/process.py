@@ -167,13 +167,24 @@ def wait_ready(ready: Callable[[], bool], process: subprocess.Popen[bytes], log:
 
 
 def make_certificate(folder: Path, names: str = "DNS:localhost,IP:127.0.0.1") -> tuple[Path, Path]:
-    """A new self-signed certificate for those names: (certificate, key), usable as its own CA file."""
+    """A new self-signed certificate for those names: (certificate, key), usable as its own CA file, alone or with
+    others: each has a subject of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     cert, key = folder / "cert.pem", folder / "key.pem"
     subprocess.run(
         [
             *(binary("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-days", "30", "-subj", "/CN=localhost", "-keyout", str(key), "-out", str(cert)),
+            *(
+                "-nodes",
+                "-days",
+                "30",
+                "-subj",
+                f"/O={folder.parent.name[-60:]}/CN=localhost",
+                "-keyout",
+                str(key),
+                "-out",
+                str(cert),
+            ),
             *("-addext", f"subjectAltName={names}"),
         ],
         check=True,

@@ -70,7 +70,11 @@ def _reached(place: Backend, port: int, tls: str) -> str:
 
 def _authorities(proxy: Proxy) -> str:
     authorities = proxy.ca_file or "/etc/ssl/certs/ca-certificates.crt"
-    return f"# Certificates of those places are verified.\nssl_client_ca_file = {authorities}\n"
+    return f"""\
+# The certificates of those places are verified. (ssl_client_ca_file is not looked at by log-in processes.)
+ssl_ca = <{authorities}
+ssl_require_crl = no
+"""
 
 
 def file(settings: Settings) -> File:
