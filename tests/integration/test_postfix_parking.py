@@ -55,7 +55,7 @@ def place(both: Sides, ledger: Ledger) -> Iterator[ops.Place]:
 
 def mta(both: Sides) -> parking.Mta:
     own = ("-c", str(both.postfix.config_dir))
-    return parking.Mta(("postqueue", *own), ("postfix", *own, "reload"))
+    return parking.Mta(("postqueue", *own), ("postfix", *own, "reload"), ("postsuper", *own))
 
 
 def park(both: Sides, place: ops.Place, address: str, subjects: list[str]) -> None:
@@ -229,6 +229,32 @@ def test_two_who_change_a_route_at_once(both: Sides, place: ops.Place, new_user:
     assert [one.what for one in place.ledger.events()] == [routes.INTENDED], "it was not made"
     assert routes.find(place.people, address).store == ""
     assert ops.change(place, address, Route.LOCAL, STORE, dry_run=False).before.route == "parked"
+
+
+def test_what_is_parked_is_forwarded_once_wherever_it_goes(
+    both: Sides, place: ops.Place, new_user: Callable[[], str]
+) -> None:
+    """With a copy: not before it is known where it goes, as Exchange would forward it again. Without: at once."""
+    friend = both.add(new_user(), "local", mailHost=STORE2)
+    moves, returns, leaves = (
+        both.add(new_user(), mailferryForwardTo=friend, mailferryKeepCopy=keep) for keep in ("TRUE", "TRUE", "FALSE")
+    )
+    park(both, place, moves, ["moves 1", "moves 2"])
+    park(both, place, returns, ["returns"])
+    park(both, place, leaves, [])
+    both.postfix.send(leaves, "leaves")
+    both.wait(both.store2, friend, ["leaves"])
+    ops.change(place, moves, Route.LOCAL, STORE, dry_run=False)
+    ops.change(place, returns, Route.EXCHANGE, None, dry_run=False)
+    assert ops.release(place, moves).left == ops.release(place, returns).left == ()
+    both.wait(both.exchange_store, returns, ["returns"])
+    deadline = time.monotonic() + 15
+    while sorted(both.stored(both.store2, friend)) != ["leaves", "moves 1", "moves 2"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    both.drain()
+    assert sorted(both.stored(both.store, moves)) == ["moves 1", "moves 2"]
+    assert sorted(both.stored(both.store2, friend)) == ["leaves", "moves 1", "moves 2"]
 
 
 def test_the_directory_goes_away_while_mail_waits(both: Sides, place: ops.Place, new_user: Callable[[], str]) -> None:

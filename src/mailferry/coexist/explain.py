@@ -65,8 +65,8 @@ def _step(people: People, settings: Settings, address: str, steps: list[Step], n
     if found.kind in GROUPS:
         return _group(people, found, address, steps)
     back = _back(found, now)
-    if found.forward_to and found.route in (Route.LOCAL.value, Route.PARKED.value):
-        keep = found.keep_copy
+    keep = found.keep_copy
+    if found.forward_to and (found.route == Route.LOCAL.value or (found.route == Route.PARKED.value and not keep)):
         steps.append(Step(address, "", f"it is forwarded, {'with' if keep else 'without'} a copy in the mailbox", back))
         if keep:
             steps.append(_end(found, settings, back))

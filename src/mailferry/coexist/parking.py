@@ -3,6 +3,9 @@
 Postfix forgets an old route within 30 seconds, or when it is reloaded: mail that is tried earlier is parked again, and
 waits for the next try. Many who ask at once share one listing and one reload. Invariant: nothing is taken out of the
 queue, held, or sent by us but our own probes (probe.py): a release is only ever another try of Postfix's own.
+
+Mail for somebody whose forwarding keeps a copy waits without having been forwarded, as Exchange would forward what goes
+back there. Released into a store it has to pass Postfix's aliases: such mail is queued anew (`postsuper -r`).
 """
 
 from __future__ import annotations
@@ -125,13 +128,13 @@ class Queue:
             await asyncio.sleep(LOOK_SECONDS)
             under_way &= {one.id for one in await self.waiting(address) if not one.why}
 
-    async def release(self, address: str, *, seconds: float = 120.0) -> Released:
+    async def release(self, address: str, *, anew: bool = False, seconds: float = 120.0) -> Released:
         """Have all mail for an address tried, after `forget`, and wait up to `seconds` until none of it is parked any
         more. For a route that still says `parked` this is in vain.
 
         Postfix does not keep an order among messages that are tried together, so each one has to be gone before the
         next is tried; of more than 100, some together. Mail that the other side does not take now (it is down, a quota
-        is full) stays in `left` and is Postfix's to retry.
+        is full) stays in `left` and is Postfix's to retry. `anew`: it has to be forwarded, too; then all go together.
         """
         tried: dict[str, None] = {}
         deadline = time.monotonic() + seconds
@@ -143,9 +146,10 @@ class Queue:
             # a message that is just passing from one queue to the next is in no listing: look twice
             if empty == 2 or (left and not again and all(one.why for one in left)) or time.monotonic() > deadline:
                 return Released(tuple(tried), tuple(left))
-            together = again[: max(1, len(again) // 100)]
+            together = again if anew else again[: max(1, len(again) // 100)]
             for one in together:
-                await run((*self.mta.postqueue, "-i", one.id))
+                retry = (*self.mta.postsuper, "-r") if anew and is_parked(one) else (*self.mta.postqueue, "-i")
+                await run((*retry, one.id))
                 tried[one.id] = None
             until = min(deadline, time.monotonic() + PATIENCE_SECONDS)
             while together and time.monotonic() < until:

@@ -65,6 +65,11 @@ class Routed:
     members: tuple[str, ...] = ()
     outside_members: tuple[str, ...] = ()
 
+    @property
+    def forwards_copies(self) -> bool:
+        """Whether Postfix forwards its mail and keeps a copy, as the route says now; it did not while parked."""
+        return self.route == Route.LOCAL.value and self.keep_copy and bool(self.forward_to)
+
 
 @dataclass(frozen=True, slots=True)
 class Changed:

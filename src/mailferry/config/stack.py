@@ -100,6 +100,11 @@ class Postfix(Table):
     postqueue: Text = Field(
         default="postqueue", description="The command that reaches the queue, such as `ssh mx1 postqueue`."
     )
+    postsuper: Text = Field(
+        default="postsuper",
+        description="The command that queues a message anew, as root: `ssh root@mx1 postsuper`. For parked mail that "
+        "has to be forwarded when it is released.",
+    )
     reload: Text | None = Field(
         default=None,
         description="The command that makes Postfix forget routes, such as `ssh mx1 postfix reload`. Without it a "

@@ -16,6 +16,7 @@ from mailferry.coexist import parking, routes
 from mailferry.coexist.explain import Step
 from mailferry.coexist.explain import explain as explained
 from mailferry.config.settings import read_settings
+from mailferry.config.stack import Postfix
 from mailferry.errors import SafetyStop, UserError
 from mailferry.ledger import open_ledger
 from mailferry.ledger.store import Ledger
@@ -43,11 +44,17 @@ def opened(config: Path, ledger: str | None, default_ledger: Callable[[], str]) 
     settings = postfix_settings(whole)
     assert whole.directory is not None and whole.stack is not None and whole.stack.postfix is not None
     postfix, target = whole.stack.postfix, whole.directory.target
-    mta = parking.Mta(tuple(shlex.split(postfix.postqueue)), tuple(shlex.split(postfix.reload or "")))
+    mta = mta_of(postfix)
     db = open_ledger(ledger or whole.ledger or default_ledger())
     with closing(db), ldap.Connection(server_of(target)) as connection:
         people = routes.People(connection, target.suffix, settings.directory.addresses, settings.open_domain)
         yield Place(settings, people, db, mta, postfix.fresh_hours)
+
+
+def mta_of(postfix: Postfix) -> parking.Mta:
+    """How the queue of `[stack.postfix]` is reached."""
+    queue, reload, super_ = (shlex.split(one or "") for one in (postfix.postqueue, postfix.reload, postfix.postsuper))
+    return parking.Mta(tuple(queue), tuple(reload), tuple(super_))
 
 
 def show(place: Place, address: str) -> list[Step]:
@@ -82,7 +89,7 @@ async def _release(place: Place, found: routes.Routed) -> parking.Released:
         return parking.Released((), ())
     await queue.forget()
     place.ledger.audit("release begun", id=found.id, dn=found.dn, route=found.route)
-    released = await queue.release(found.mail)
+    released = await queue.release(found.mail, anew=found.forwards_copies)
     place.ledger.audit("release done", id=found.id, tried=list(released.tried), left=[one.id for one in released.left])
     return released
 

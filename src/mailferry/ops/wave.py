@@ -35,6 +35,7 @@ from mailferry.net import ldap
 from mailferry.ops import exchange_side
 from mailferry.ops.copying import Limits
 from mailferry.ops.directory import server_of as directory_server
+from mailferry.ops.route import mta_of
 from mailferry.ops.stores import server_of, source_of, target_of
 from mailferry.plan.waves import seed_from, times
 from mailferry.secret import Secret

@@ -166,7 +166,8 @@ store unix - - n - - lmtp
 {tables.PARKED} unix - - n - - lmtp
 {tables.UNROUTED} unix - - n - - lmtp
 
-pickup unix n - n 60 1 pickup
+# What is queued anew (a release with forwarding) does not wait a minute.
+pickup unix n - n 2 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
