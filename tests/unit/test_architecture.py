@@ -22,8 +22,9 @@ TABLE: dict[str, set[str]] = {
     "directory": {"net", "ledger"},
     "stack": {"wire"},
     "coexist": {"directory", "stack"},
+    "rules": {"wire"},
     "waves": {"copy", "verify", "coexist"},
-    "ops": {"copy", "verify", "directory", "stack", "coexist", "waves"},
+    "ops": {"copy", "verify", "directory", "stack", "coexist", "waves", "rules"},
     "cli": {"ops"},
 }
 MODULES = sorted(ROOT.rglob("*.py"))

@@ -22,6 +22,7 @@ COMMANDS = {
     "directory": ("directory", "Bring people and groups from Active Directory and files into OpenLDAP."),
     "route": ("route", "Tell and change where mail goes, person by person."),
     "wave": ("wave", "Move people in waves while mail keeps coming: seed, cut over, sweep."),
+    "rules": ("rules", "Turn Exchange's inbox rules and out-of-office into Sieve."),
     "stack": ("stack", "Render the servers of the open platform."),
     "report": ("report", "Write the report of what came, what did not and why, as HTML and JSON."),
     "status": ("status", "Show runs and mailboxes, also those at work in the background."),

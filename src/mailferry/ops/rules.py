@@ -1,0 +1,188 @@
+"""Exports of rules → Sieve scripts and a report: the use case behind `mailferry rules convert`.
+
+Needs no settings, no ledger, no server. Invariant: files are written whole or not at all, and only below the output
+directory, whatever an owner is called.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mailferry.errors import Permanent, UserError
+from mailferry.model.folder import INBOX, SpecialUse
+from mailferry.model.rule import Behaviour, Rule
+from mailferry.plan.folders import PREFERRED
+from mailferry.plan.wellknown import special_use_by_name
+from mailferry.rules.convert import Converted, convert
+from mailferry.rules.files import behaviours
+from mailferry.rules.names import Rating
+from mailferry.rules.tests import Owner
+
+MOST_BYTES = 64 << 20
+"""A file larger than that is no export of rules."""
+REPORT = "rules.csv"
+_PLAIN = re.compile(r"[^A-Za-z0-9@._+-]+")
+_ADDRESS = re.compile(r"[^\s@<>\"]+@[^\s@<>\"]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`me`: owner as the export calls it → addresses. `domains`: the organisation's. `separator`: of the target's
+    folder names. `extensions`: what the server offers; None: what Pigeonhole has by itself."""
+
+    me: Mapping[str, tuple[str, ...]]
+    domains: tuple[str, ...] = ()
+    separator: str = "/"
+    extensions: frozenset[str] | None = None
+    redirects: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One mailbox: `path` of its script, None where there is nothing for one to do."""
+
+    owner: str
+    path: Path | None
+    parts: tuple[Converted, ...]
+
+
+def convert_files(files: Sequence[Path], out: Path | None, options: Options) -> list[Done]:
+    """Read all files (several may be about one mailbox), convert each mailbox, write `OWNER.sieve` and the report into
+    `out`; None: nothing is written. UserError names the file that is no export."""
+    done = []
+    names: dict[str, str] = {}
+    for one in _merged(files):
+        script = convert(one, _owner(one, options))
+        path = None
+        if out is not None and script.text:
+            name = _name(one.owner)
+            if names.setdefault(name.lower(), one.owner) != one.owner:
+                raise UserError(f"its script would be that of {names[name.lower()]}, {name}", about=one.owner)
+            path = out / name
+            _write(path, script.text.encode())
+        done.append(Done(one.owner, path, script.parts))
+    if out is not None:
+        _write(out / REPORT, _report(done).encode("utf-8-sig"))
+    return done
+
+
+def ratings(done: Sequence[Done]) -> dict[str, int]:
+    """How many parts are of each rating, inactive ones apart."""
+    counts = Counter(part.rating.value if part.active else "inactive" for one in done for part in one.parts)
+    return {name: counts[name] for name in (*(rating.value for rating in Rating), "inactive")}
+
+
+def read_owners(path: Path) -> dict[str, tuple[str, ...]]:
+    """CSV `owner,addresses`: how the export calls somebody, and all addresses (separated by blanks), the main one
+    first. UserError names the line."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot be read: {error}", about=str(path), advice="save it as CSV UTF-8") from error
+    reader = csv.DictReader(text.splitlines())
+    if set(reader.fieldnames or ()) != {"owner", "addresses"}:
+        raise UserError("its first line is not owner,addresses", about=str(path))
+    found = {}
+    for row in reader:
+        addresses = tuple((row["addresses"] or "").split())
+        if not row["owner"] or not addresses or not all(_ADDRESS.fullmatch(one) for one in addresses):
+            raise UserError("an owner and addresses are wanted", about=f"{path}:{reader.line_num}")
+        found[row["owner"]] = addresses
+    return found
+
+
+def _merged(files: Sequence[Path]) -> list[Behaviour]:
+    """One behaviour for each mailbox of all files."""
+    found: dict[str, Behaviour] = {}
+    for path in files:
+        for one in behaviours(str(path), _read(path)):
+            other = found.get(one.owner)
+            found[one.owner] = one if other is None else _with(other, one)
+    return list(found.values())
+
+
+def _with(one: Behaviour, more: Behaviour) -> Behaviour:
+    origins = {_content(rule) for rule in one.rules}
+    new = tuple(rule for rule in more.rules if _content(rule) not in origins)
+    junk = more.junk if more.junk.safe or more.junk.blocked else one.junk
+    return replace(one, rules=one.rules + new, out_of_office=more.out_of_office or one.out_of_office, junk=junk)
+
+
+def _content(rule: Rule) -> Rule:
+    return replace(rule, origin="")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise UserError(f"larger than {MOST_BYTES >> 20} MiB", about=str(path), advice="no export of rules is")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", about=str(path)) from error
+
+
+def _owner(one: Behaviour, options: Options) -> Owner:
+    me = options.me.get(one.owner) or ((one.owner,) if _ADDRESS.fullmatch(one.owner) else ())
+    domains = options.domains or tuple(dict.fromkeys(address.rpartition("@")[2] for address in me))
+    return Owner(
+        me=me,
+        people=lambda text: (text,) if _ADDRESS.fullmatch(text) else None,
+        folder=lambda path: _folder(path, options.separator),
+        domains=domains,
+        extensions=options.extensions,
+        redirects=options.redirects,
+        trash=PREFERRED[SpecialUse.TRASH],
+        junk=PREFERRED[SpecialUse.JUNK],
+    )
+
+
+def _folder(path: str, separator: str) -> str | None:
+    """The target's name of a folder of Exchange as `mailferry copy` gives it without a separator in a name. None: an
+    EWS or Graph id, which says nothing without the mailbox."""
+    parts = tuple(part for part in path.split("\\") if part)
+    if not parts or (len(parts) == 1 and len(parts[0]) > 60 and " " not in parts[0]):
+        return None
+    use = special_use_by_name(parts[:1])
+    first = INBOX[0] if use is SpecialUse.INBOX else PREFERRED.get(use, parts[0]) if use is not None else parts[0]
+    names = (first, *parts[1:])
+    return None if any(separator in name for name in names) else separator.join(names)
+
+
+def _name(owner: str) -> str:
+    """A file name for an owner: never a path, never hidden."""
+    return (_PLAIN.sub("_", owner).strip("._") or "mailbox")[:200] + ".sieve"
+
+
+def _report(done: Sequence[Done]) -> str:
+    lines = [("mailbox", "name", "origin", "rating", "active", "what to know or do")]
+    for one in done:
+        for part in one.parts:
+            active = "yes" if part.active else "no"
+            lines.append((one.owner, part.name, part.origin, part.rating.value, active, "; ".join(part.notes)))
+    return "".join(",".join(_cell(cell) for cell in line) + "\r\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """A CSV cell that no spreadsheet takes for a formula."""
+    safe = f"'{text}" if text[:1] in "=+-@\t\r" else text
+    return '"' + safe.replace('"', '""') + '"'
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=".")
+        with open(handle, "wb") as stream:
+            stream.write(content)
+            os.fchmod(handle, 0o644)
+        os.replace(scratch, path)
+    except OSError as error:
+        raise Permanent(f"cannot write: {error.strerror}", about=str(path)) from error

@@ -1,0 +1,98 @@
+"""Values as exports spell them → values of the model: people, folders, sizes, times, HTML. Pure.
+
+Invariant: what cannot be read for certain is None or stays as it was, never another value.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+
+_ROUTED = re.compile(r'(?:"?(?P<name>[^"]*)"?\s*)?\[(?P<type>SMTP|EX|MAILTO):(?P<address>[^\]]*)\]', re.IGNORECASE)
+_BYTES = re.compile(r"\(([\d,.\s\u00a0\u202f]+)bytes\)", re.IGNORECASE)
+_JSON_DATE = re.compile(r"/Date\((-?\d+)(?:[+-]\d{4})?\)/")
+_DIGITS = re.compile(r"\d+")
+_CLEAN_MAILBOX = re.compile(r"^[^\\]*:\\")
+_BLOCKS = frozenset({"p", "div", "tr", "table", "ul", "ol", "blockquote", "h1", "h2", "h3", "h4", "h5", "h6", "pre"})
+_HIDDEN = frozenset({"style", "script", "head", "title"})
+
+
+def person(text: str) -> str:
+    """`"Ann Bell" [SMTP:ann@acme.example]` → the address, `[EX:/o=…]` → the legacyExchangeDN; others as they are."""
+    found = _ROUTED.fullmatch(text.strip())
+    if found:
+        return found["address"].strip() or (found["name"] or "").strip()
+    return text.strip().removeprefix("smtp:").removeprefix("SMTP:")
+
+
+def folder(text: str) -> str:
+    """`ann@acme.example:\\Inbox\\Projects` → `Inbox\\Projects`; a name alone as it is."""
+    return _CLEAN_MAILBOX.sub("", text.strip()).strip("\\")
+
+
+def size(value: object) -> str | None:
+    """Bytes as text, from a number or `10 KB (10,240 bytes)`. None: not a size."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    text = str(value)
+    if found := _BYTES.search(text):
+        return "".join(_DIGITS.findall(found[1]))
+    return text if text.isdigit() else None
+
+
+def time(value: str) -> str | None:
+    """ISO 8601 with a zone, from that or `/Date(MILLISECONDS)/`. None: anything else, as a date that depends on the
+    country; without a zone it is taken for UTC."""
+    text = value.strip()
+    if found := _JSON_DATE.fullmatch(text):
+        try:
+            return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(found[1]))).isoformat()
+        except OverflowError:
+            return None
+    when = naive(text)
+    return None if when is None else (when if when.tzinfo else when.replace(tzinfo=UTC)).isoformat()
+
+
+def naive(text: str) -> datetime | None:
+    """ISO 8601, also with Windows' seven digits of a second; its zone only where it says one."""
+    try:
+        return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
+    except ValueError:
+        return None
+
+
+class _Plain(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.parts: list[str] = []
+        self.hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in _HIDDEN:
+            self.hidden += 1
+        elif tag == "br" or tag in _BLOCKS:
+            self.parts.append("\n")
+        elif tag == "li":
+            self.parts.append("\n- ")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in _HIDDEN and self.hidden:
+            self.hidden -= 1
+        elif tag in _BLOCKS:
+            self.parts.append("\n")
+
+    def handle_data(self, data: str) -> None:
+        if not self.hidden:
+            self.parts.append(re.sub(r"[ \t\r\n\f]+", " ", data))
+
+
+def plain(text: str) -> str:
+    """HTML, as out-of-office texts are kept, as plain text; text without tags as it is."""
+    if "<" not in text or not re.search(r"</?[A-Za-z][^>]*>", text):
+        return text.strip()
+    parser = _Plain()
+    parser.feed(text)
+    parser.close()
+    lines = [line.strip() for line in "".join(parser.parts).split("\n")]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
