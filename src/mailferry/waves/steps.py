@@ -80,9 +80,7 @@ async def settle(ctx: Context, move: Move, lease: Lease) -> Move:
     await ctx.intend(move, lease, MoveState.SETTLED)
     await patiently(ctx, move, lambda: divert(ctx, move))
     await forget(ctx, move)
-    if ctx.probe is not None:
-        ctx.say(move, "a probe message has to wait")
-        await probe.prove(ctx.queues, ctx.probe, move.mail)
+    await prove(ctx, move)
     return await ctx.enter(move, lease, MoveState.SETTLED)
 
 
@@ -160,6 +158,16 @@ async def forget(ctx: Context, move: Move) -> None:
     ctx.say(move, "waiting until every MTA has forgotten its route")
     await asyncio.gather(*(queue.forget() for queue in ctx.queues))
     await asyncio.gather(*(queue.quiet(move.mail) for queue in ctx.queues))
+
+
+async def prove(ctx: Context, move: Move) -> None:
+    """A probe message has to wait; none is sent to whoever forwards without a copy, for others would get it."""
+    if ctx.probe is None:
+        return
+    found = await ctx.directory.call(lambda people, _: routes.find_id(people, move.source_id))
+    if not found.forward_to or found.keep_copy:
+        ctx.say(move, "a probe message has to wait")
+        await probe.prove(ctx.queues, ctx.probe, move.mail)
 
 
 async def let_go(ctx: Context, move: Move) -> str:
