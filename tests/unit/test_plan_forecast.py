@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mailferry.plan.forecast import (
     DOCUMENTED,
     GB,
+    ROOM,
     Budget,
     Load,
     Rates,
@@ -92,5 +93,5 @@ def test_everybody_is_in_one_wave_once(sizes: list[int], bytes_: list[int], most
 
 def test_who_shares_goes_to_one_store_and_the_emptiest_comes_first() -> None:
     loads = {who: Load(1, 1000) for who in "abcde"}
-    found = spread(["ab", "c", "dex"], loads, {"one": 0, "two": 500}, {"x": "two", "c": "elsewhere"})
-    assert found == {"a": "one", "b": "one", "c": "two", "d": "two", "e": "two"}
+    found = spread(["ab", "c", "dex"], loads, {"one": 0, "two": 5 * ROOM // 2}, {"x": "two", "c": "elsewhere"})
+    assert found == {"a": "one", "b": "one", "c": "one", "d": "two", "e": "two"}

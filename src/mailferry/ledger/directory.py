@@ -92,6 +92,17 @@ def accounts(ledger: Ledger, directory_id: int) -> list[DirectoryAccount]:
         return [DirectoryAccount(*row) for row in connection.execute(rows)]
 
 
+def accounts_of(ledger: Ledger, source_ids: Sequence[str]) -> dict[str, DirectoryAccount]:
+    """Source id → what it got, of those who ever got an entry; of several directories, the one bound last."""
+    found: dict[str, DirectoryAccount] = {}
+    for start in range(0, len(source_ids), 500):
+        some = directory_account.c.source_id.in_(source_ids[start : start + 500])
+        with ledger._read() as connection:
+            rows = connection.execute(sa.select(*_ACCOUNT).where(some).order_by(directory_account.c.id))
+            found |= {row.source_id: DirectoryAccount(*row) for row in rows}
+    return found
+
+
 def put_accounts(ledger: Ledger, directory_id: int, rows: Sequence[DirectoryAccount]) -> None:
     """Add these, or change those that have the same `source_id`."""
     if not rows:

@@ -15,6 +15,9 @@ from statistics import median
 GB = 10**9
 ABOUT_A_MESSAGE = 75_000
 """Bytes of a message where a server tells only how many there are: the mean of published moves."""
+PROBE_SECONDS = 3.0
+ROOM = 100_000_000
+"""What a mailbox counts for at its store besides what is in it: it grows, and has somebody who reads."""
 SMALL_SAMPLE = 100
 """A pass that brought fewer messages says how long looking takes, not how fast copying is."""
 
@@ -112,6 +115,14 @@ def seconds_of_all(loads: Sequence[Load], rate: Rates) -> float:
     return max(longest, weight / rate.all_bytes, messages / rate.all_messages)
 
 
+def parked_seconds(rate: Rates, before: Sequence[float], forget: float, probe: bool) -> float:
+    """How long one person's mail waits. `before`: how long it did for others; else what is known of each step.
+    `forget`: seconds until every MTA has forgotten a route, which is waited for before the copy and at the release."""
+    if before:
+        return median(before)
+    return 2 * forget + 2 * rate.delta_seconds + (PROBE_SECONDS if probe else 0.0)
+
+
 @dataclass(slots=True)
 class _Filling:
     """A wave that is being filled; sums, so that adding somebody costs the same however many there are."""
@@ -181,5 +192,5 @@ def spread(
         for who in cluster:
             if who in loads:
                 found[who] = store
-                weights[store] += max(1, loads[who].weight)
+                weights[store] += ROOM + loads[who].weight
     return found

@@ -1,0 +1,181 @@
+"""Everybody whom the open directory knows, for planning: who they are, who works in whose mailbox. Changes nothing.
+
+Reads what `directory sync` has written: recipients by their source's id, references turned back from DNs to ids.
+Invariants: an address that two have belongs to none of them here, it is told; a mapping is taken for right only if
+directory and ledger agree on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from mailferry.coexist.routes import People
+from mailferry.config.coexist import Coexist
+from mailferry.directory import addresses
+from mailferry.directory.mapping import dn_key
+from mailferry.directory.sharing import WIDE
+from mailferry.errors import ConfigError, SafetyStop, UserError
+from mailferry.ledger.rows import DirectoryAccount
+from mailferry.model.recipient import Forwarding, Recipient, RecipientKind
+from mailferry.model.wave import Move
+from mailferry.net import ldap
+from mailferry.wire import dn as names
+
+_ATTRIBUTES = (
+    *("mail", "uid", "cn", "displayName", "mailferrySourceId", "mailferryKind", "mailferryRoute", "mailHost"),
+    *("mailferryX500", "mailferryMailboxGuid", "mailferrySendOnBehalf", "mailferryFullAccess", "member", "owner"),
+    *("mailferryExternalMember", "manager", "mailferryEnabled", "mailferryForwardTo", "mailferryKeepCopy"),
+    *("mailferryAcceptFrom", "mailferryRejectFrom", "mailferryInternalOnly", "mailferryPreference"),
+)
+_REFERENCES = ("mailferrySendOnBehalf", "mailferryFullAccess", "member", "owner", "manager")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Somebody of the open directory. `recipient.where` is the DN there."""
+
+    recipient: Recipient
+    uid: str
+    route: str
+    store: str
+    language: str = ""
+
+
+@dataclass(slots=True)
+class Everybody:
+    """`by_id`; `by_address`: folded address → ids, of which there should be one; `names`: DN as `dn_key` → id."""
+
+    by_id: dict[str, Known] = field(default_factory=dict)
+    by_address: dict[str, list[str]] = field(default_factory=dict)
+    by_dn: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def recipients(self) -> Mapping[str, Recipient]:
+        return {who: one.recipient for who, one in self.by_id.items()}
+
+    def at(self, address: str) -> Known:
+        """Whoever has this address. UserError: nobody, or two."""
+        found = self.by_address.get(addresses.key(address.strip()), [])
+        if not found:
+            advice = "`mailferry directory diff` shows whether the source has somebody new"
+            raise UserError("nobody in the directory has this address", about=address, advice=advice)
+        if len(found) > 1:
+            both = " and ".join(self.by_id[one].recipient.where for one in found[:2])
+            raise UserError(f"it belongs to {both}", about=address, advice="decide whose it is, then sync again")
+        return self.by_id[found[0]]
+
+
+def read_everybody(people: People) -> Everybody:
+    """All recipients that a sync has written. Raises what `ldap` raises."""
+    entries = list(people.connection.search(people.suffix, "(mailferrySourceId=*)", (*_ATTRIBUTES, people.addresses)))
+    found = Everybody(by_dn={dn_key(one.dn): one.text("mailferrySourceId") or "" for one in entries})
+    for entry in entries:
+        one = _known(entry, people.addresses, found.by_dn)
+        found.by_id[one.recipient.id] = one
+        for address in {addresses.key(each) for each in (one.recipient.mail or "", *one.recipient.aliases) if each}:
+            found.by_address.setdefault(address, []).append(one.recipient.id)
+    return found
+
+
+def tied_addresses(people: People, source_id: str) -> tuple[str, ...]:
+    """Those of everybody who may work in somebody's mailbox, or in whose mailboxes they may; of groups, the members, up
+    to WIDE. () for who is not in the directory."""
+    connection = people.connection
+    entry = next(_by(people, "mailferrySourceId", source_id), None)
+    if entry is None:
+        return ()
+    waiting = [*entry.texts("mailferryFullAccess"), *entry.texts("mailferrySendOnBehalf")]
+    found: dict[str, None] = {}
+    for name in ("mailferryFullAccess", "mailferrySendOnBehalf"):
+        for other in _by(people, name, entry.dn):
+            found |= dict.fromkeys((*other.texts("mail"), *other.texts(people.addresses)))
+    seen: set[str] = set()
+    while waiting and len(seen) < WIDE:
+        dn = waiting.pop()
+        if dn_key(dn) in seen:
+            continue
+        seen.add(dn_key(dn))
+        member = connection.read(dn, ("mail", "member", people.addresses))
+        if member is not None:
+            found |= dict.fromkeys((*member.texts("mail"), *member.texts(people.addresses)))
+            waiting += member.texts("member")
+    return tuple(found)
+
+
+def users_of(settings: Coexist, uid: str, mail: str, account: str) -> tuple[str, str]:
+    """Whom Exchange and whom the stores know somebody as, by `source_user` and `target_user`. ConfigError."""
+    values = {"uid": uid, "mail": mail, "account": account}
+    try:
+        return settings.source_user.format_map(values), settings.target_user.format_map(values)
+    except (KeyError, ValueError, IndexError) as error:
+        advice = "of {mail}, {uid} and {account}"
+        raise ConfigError(f"cannot be filled in: {error}", about="coexist.source_user", advice=advice) from None
+
+
+def check_mapping(one: Known, row: DirectoryAccount | None, move: Move | None = None) -> DirectoryAccount | None:
+    """`row`: what the ledger says of this source id; given back. SafetyStop: ledger and directory disagree about who is
+    who, or `move` was planned when they said something else."""
+    advice = "mailferry directory diff; a move that was planned for another account is removed and planned again"
+    about = one.recipient.mail or one.recipient.where
+    if row is not None:
+        if row.gone is not None:
+            raise SafetyStop("is gone from the source directory", about=about, advice=advice)
+        told = {"uid": (row.uid, one.uid), "mailbox": (row.mailbox_guid or "", one.recipient.mailbox_guid or "")}
+        for what, (before, now) in told.items():
+            if before.casefold() != now.casefold():
+                message = f"its {what} is {now or 'none'} in the directory, {before or 'none'} in the ledger"
+                raise SafetyStop(message, about=about, advice=advice)
+    if move is not None and move.uid != one.uid:
+        raise SafetyStop(f"was planned as {move.uid}, and is {one.uid or 'nobody'} now", about=about, advice=advice)
+    return row
+
+
+def _by(people: People, name: str, value: str) -> Iterator[ldap.Entry]:
+    wanted = f"({name}={names.in_filter(value)})"
+    yield from people.connection.search(people.suffix, wanted, (*_ATTRIBUTES, people.addresses))
+
+
+def _known(entry: ldap.Entry, name: str, by_dn: Mapping[str, str]) -> Known:
+    def of(attribute: str) -> tuple[str, ...]:
+        found = (by_dn.get(dn_key(dn)) for dn in entry.texts(attribute))
+        return tuple(one for one in found if one)
+
+    mail = entry.text("mail")
+    preferences: dict[str, tuple[str, ...]] = {}
+    for text in entry.texts("mailferryPreference"):
+        key, _, value = text.partition("=")
+        preferences[key] = (*preferences.get(key, ()), value)
+    forward = entry.text("mailferryForwardTo")
+    outside = tuple(f"smtp:{one}" for one in entry.texts("mailferryExternalMember"))
+    one = Recipient(
+        id=entry.text("mailferrySourceId") or "",
+        kind=_kind(entry.text("mailferryKind")),
+        where=entry.dn,
+        name=entry.text("displayName") or entry.text("cn") or "",
+        mail=mail,
+        aliases=tuple(each for each in entry.texts(name) if each != mail),
+        x500=entry.texts("mailferryX500"),
+        mailbox_guid=entry.text("mailferryMailboxGuid"),
+        enabled=entry.text("mailferryEnabled") != "FALSE",
+        manager=next(iter(of("manager")), None),
+        members=(*of("member"), *outside),
+        owners=of("owner"),
+        accept_from=entry.texts("mailferryAcceptFrom"),
+        reject_from=entry.texts("mailferryRejectFrom"),
+        internal_only=entry.text("mailferryInternalOnly") == "TRUE",
+        send_on_behalf=of("mailferrySendOnBehalf"),
+        full_access=of("mailferryFullAccess"),
+        forwarding=Forwarding(forward, entry.text("mailferryKeepCopy") == "TRUE") if forward else None,
+        preferences=preferences,
+    )
+    language = next(iter(preferences.get("msExchUserCulture", ())), "").partition(",")[0]
+    route = (entry.text("mailferryRoute") or "").lower()
+    return Known(one, entry.text("uid") or "", route, entry.text("mailHost") or "", language)
+
+
+def _kind(text: str | None) -> RecipientKind:
+    try:
+        return RecipientKind(text)
+    except ValueError:  # written by a later Mailferry, or by hand
+        return RecipientKind.ACCOUNT
