@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mailferry.cli import options
+from mailferry.cli import options, wave_plan
 from mailferry.cli.directory import config
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ _detach = click.option("--detach", is_flag=True, help="Go on in the background; 
 @click.group("wave")
 def wave_command() -> None:
     """Move people in waves, while mail keeps coming: plan, seed, cut over, sweep, done."""
+
+
+for _command in wave_plan.COMMANDS:
+    wave_command.add_command(_command)
 
 
 @wave_command.command("seed")
