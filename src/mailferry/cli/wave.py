@@ -76,6 +76,19 @@ def sweep_command(name: str, **values: Any) -> int:
     return _run("sweep", name, **values)
 
 
+@wave_command.command("rollback")
+@members
+@config
+@options.as_json
+@_detach
+@_dry_run
+def rollback_command(name: str, **values: Any) -> int:
+    """Take the people of the wave NAME who were switched back to Exchange, with what they received, sent and drafted
+    since. Nothing is removed from the open side. Run again it goes on where it was killed, and brings what has come
+    into the open mailboxes since."""
+    return _run("rollback", name, **values)
+
+
 @wave_command.command("done")
 @members
 @config

@@ -77,6 +77,7 @@ async def finished(work: asyncio.Future[T]) -> T:
 @dataclass(slots=True)
 class Context:
     """`engine`: copies before and after the park; its gate is closed while the run is paused. `queues`: the MTAs.
+    `source`, `target`: Exchange and the store on the way forth; `store_mailbox`, `exchange_mailbox`: on the way back.
     `probe`: None where none is wanted. `exchange`: what sets targetAddress, None where Mailferry does not.
     `progress`, `run_id`: of the job at work. `say`: told what a move is doing, for people."""
 
@@ -86,6 +87,8 @@ class Context:
     settings: Coexist
     source: Callable[[Move], Source]
     target: Callable[[Move], Target]
+    exchange_mailbox: Callable[[Move], Target]
+    store_mailbox: Callable[[Move], Source]
     open_domain: str = ""
     probe: Probe | None = None
     exchange: TargetAddresses | None = None
