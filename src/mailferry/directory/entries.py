@@ -17,6 +17,7 @@ from mailferry.directory.letters import one_line
 from mailferry.directory.mapping import GROUPS, PERSON_LIKE, Placed
 from mailferry.model.recipient import Finding, RecipientKind, Severity
 from mailferry.wire import dn as names
+from mailferry.wire.mapi.addresses import imceaex as imceaex
 
 Attributes = Mapping[str, tuple[bytes, ...]]
 
@@ -58,7 +59,6 @@ OWNED = ("mailferryRoute", "mailHost", "mailferryPasswordFrom")
 
 _MAILBOX_LIKE = frozenset((RecipientKind.MAILBOX, RecipientKind.SHARED, RecipientKind.ROOM, RecipientKind.EQUIPMENT))
 _NOT_PRINTABLE = re.compile(r"[^A-Za-z0-9 '()+,./:=?-]+")  # RFC 4517 §3.2, PrintableString
-_ENCAPSULATED = re.compile(r"[^A-Za-z0-9=-]+")
 _COUNTRY_CODE = re.compile(r"[A-Za-z]{2}")  # RFC 4517 §3.3.4
 _FOLD = re.compile(r"\s+")
 
@@ -203,16 +203,6 @@ def _addresses(making: _Making) -> None:
     encoded = (imceaex(address, domain) for address in one.x500 for domain in domains)
     name = "mailAlternateAddress" if around.qmail else "mailLocalAddress"
     making.put_ascii(name, (one.mail, *one.aliases, *encoded))
-
-
-def imceaex(address: str, domain: str) -> str:
-    """An X.500 address as Exchange encapsulates it in SMTP: `_` for `/`, `+XX` for what is neither letter, digit, `-`
-    nor `=` (knowledge/exchange.md; Microsoft's article on IMCEAEX non-delivery reports)."""
-    return f"IMCEAEX-{_ENCAPSULATED.sub(_encapsulated, address)}@{domain}"
-
-
-def _encapsulated(found: re.Match[str]) -> str:
-    return "".join("_" if byte == 0x2F else f"+{byte:02X}" for byte in found[0].encode("utf-8", "replace"))
 
 
 def _mail(making: _Making) -> None:

@@ -1,0 +1,207 @@
+"""The header block of a rebuilt message: the fields it travelled with where they were kept, else made from properties.
+
+Invariant: each field that a message needs stands in the block once; none of the fields that describe MIME structure
+does, since they describe a structure that is gone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from binascii import b2a_base64
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from mailferry.errors import ItemError
+from mailferry.wire.mapi import tags
+from mailferry.wire.mapi.addresses import imceaex
+from mailferry.wire.mapi.item import Bag, Item
+from mailferry.wire.mapi.values import Value, epoch
+from mailferry.wire.mime import headers as mime
+
+Resolve = Callable[[str], str | None]
+"""The SMTP address of an X.500 name (legacyExchangeDN), None where the directory does not know it."""
+
+_FIELD = re.compile(r"(?P<name>[\x21-\x39\x3b-\x7e]+)[ \t]*:(?P<value>.*(?:\r?\n[ \t].*)*)")
+_STRUCTURE = re.compile(r"content-|mime-version$|lines$|x-ms-tnef-correlator$|status$|x-status$|x-uid$|x-keywords$")
+_TO, _CC, _BCC = 1, 2, 3
+_SHOWN = ((_TO, "To", tags.DISPLAY_TO), (_CC, "Cc", tags.DISPLAY_CC), (_BCC, "Bcc", tags.DISPLAY_BCC))
+NOBODY = "<unknown@mailferry.invalid>"
+_IMPORTANCE = {0: ("low", "5"), 2: ("high", "1")}
+_SENSITIVITY = {1: "Personal", 2: "Private", 3: "Company-Confidential"}
+
+
+@dataclass(slots=True)
+class Making:
+    """What is shared while one message is rebuilt. `domain`: for addresses that only Exchange knows. `differences`:
+    what was lost on the way, as sentences without content of the message."""
+
+    resolve: Resolve = lambda name: None
+    domain: str = "exchange.invalid"
+    differences: list[str] = field(default_factory=list)
+
+    def lost(self, what: str) -> None:
+        if what not in self.differences:
+            self.differences.append(what)
+
+    def get(self, bag: Bag, tag: int) -> Value | None:
+        """The property; one that cannot be read counts as not there, and is named."""
+        try:
+            return bag.get(tag)
+        except ItemError as error:
+            self.lost(f"property {tag:#06x} could not be read: {error.message}")
+            return None
+
+    def text(self, bag: Bag, *wanted: int) -> str:
+        """The first of these properties that holds text."""
+        for tag in wanted:
+            value = self.get(bag, tag)
+            if isinstance(value, str) and value.strip():
+                return value
+        return ""
+
+    def number(self, bag: Bag, tag: int) -> int | None:
+        value = self.get(bag, tag)
+        return value if isinstance(value, int) else None
+
+
+def header_fields(making: Making, item: Item) -> Iterator[bytes]:
+    """Every field but those of MIME structure, each with its line end."""
+    bag = item.properties
+    kept = list(transport_fields(making.text(bag, tags.TRANSPORT_MESSAGE_HEADERS)))
+    there = {name.casefold() for name, _ in kept}
+    for _, line in kept:
+        yield line
+    for name, line in _made(making, item):
+        if name.casefold() not in there:
+            yield line
+
+
+def transport_fields(text: str) -> Iterator[tuple[str, bytes]]:
+    """Names and whole fields of a kept header block, up to its end; what describes MIME structure is left out."""
+    block = re.split(r"\r?\n\r?\n", text.lstrip("\r\n"), maxsplit=1)[0]
+    for found in _FIELD.finditer(block.replace("\0", "")):
+        name = found["name"]
+        if not _STRUCTURE.match(name.casefold()):
+            lines = re.split(r"\r?\n", f"{name}:{found['value']}")
+            yield name, b"".join(_ascii(line).encode("ascii", "replace") + b"\r\n" for line in lines if line.strip())
+
+
+def _ascii(line: str) -> str:
+    """A line that was received with raw characters beyond ASCII, with its words encoded."""
+    line = line.replace("\r", " ")
+    if line.isascii():
+        return line
+    return re.sub(r"[^ \t]*[^\x00-\x7f](?:[^ \t]|[ \t]+(?=[^ \t]*[^\x00-\x7f]))*", _encoded_run, line)
+
+
+def _encoded_run(found: re.Match[str]) -> str:
+    return mime.encoded_words(mime.cleaned(found[0])).replace(" ", "\r\n ")
+
+
+def _made(making: Making, item: Item) -> Iterator[tuple[str, bytes]]:
+    """What the properties tell, field by field: name, and the whole field."""
+    bag = item.properties
+    when = making.number(bag, tags.CLIENT_SUBMIT_TIME) or making.number(bag, tags.MESSAGE_DELIVERY_TIME)
+    when = when or making.number(bag, tags.CREATION_TIME)
+    if when is not None:
+        yield "Date", mime.field("Date", mime.date(epoch(when)))
+    yield from _people(making, item)
+    yield "Subject", mime.field("Subject", subject(making, bag))
+    yield "Message-ID", mime.field("Message-ID", message_id(making, item))
+    for name, tag in (("In-Reply-To", tags.IN_REPLY_TO_ID), ("References", tags.INTERNET_REFERENCES)):
+        if value := making.text(bag, tag):
+            yield name, mime.field(name, value)
+    yield from _colours(making, item)
+
+
+def _people(making: Making, item: Item) -> Iterator[tuple[str, bytes]]:
+    bag = item.properties
+    author = _author(making, bag, tags.SENT_REPRESENTING_NAME, tags.SENT_REPRESENTING_ADDRESS_TYPE)
+    sender = _author(making, bag, tags.SENDER_NAME, tags.SENDER_ADDRESS_TYPE)
+    if author or sender:
+        yield "From", mime.listed("From", [author or sender])
+        if author and sender and _address(author) != _address(sender):
+            yield "Sender", mime.listed("Sender", [sender])
+    else:
+        yield "From", mime.listed("From", [NOBODY])
+    if making.get(bag, tags.READ_RECEIPT_REQUESTED) is True and (author or sender):
+        yield "Disposition-Notification-To", mime.listed("Disposition-Notification-To", [author or sender])
+    people: dict[int, list[str]] = {_TO: [], _CC: [], _BCC: []}
+    try:
+        for recipient in item.recipients():
+            kind = (making.number(recipient, tags.RECIPIENT_TYPE) or 0) & 0xF
+            if kind in people:
+                people[kind].append(_recipient(making, recipient))
+    except ItemError as error:
+        making.lost(f"recipients could not be read: {error.message}")
+    for kind, name, shown in _SHOWN:
+        listed = people[kind]
+        if not any(people.values()):
+            listed = [mime.mailbox(one.strip(), "") for one in making.text(bag, shown).split(";") if one.strip()]
+        if listed:
+            yield name, mime.listed(name, listed)
+
+
+def _author(making: Making, bag: Bag, name: int, kind: int) -> str:
+    """Sender or represented sender: the three properties stand in a row."""
+    smtp = tags.SENDER_SMTP_ADDRESS if name == tags.SENDER_NAME else tags.SENT_REPRESENTING_SMTP_ADDRESS
+    shown = making.text(bag, name)
+    address = making.text(bag, smtp) or smtp_address(making, making.text(bag, kind), making.text(bag, kind + 1))
+    return mime.mailbox(shown, address) if shown or address else ""
+
+
+def _address(shown: str) -> str:
+    return shown.rpartition("<")[2].casefold()
+
+
+def _recipient(making: Making, bag: Bag) -> str:
+    shown = making.text(bag, tags.DISPLAY_NAME)
+    address = making.text(bag, tags.SMTP_ADDRESS) or smtp_address(
+        making, making.text(bag, tags.ADDRESS_TYPE), making.text(bag, tags.EMAIL_ADDRESS)
+    )
+    return mime.mailbox(shown.strip("'\""), address)
+
+
+def smtp_address(making: Making, kind: str, address: str) -> str:
+    """An address of any type for SMTP: as it is, looked up, or encapsulated so that Exchange knows it again."""
+    address = address.strip()
+    if not address:
+        return ""
+    if kind.upper() == "EX" or (kind.upper() != "SMTP" and address.casefold().startswith("/o=")):
+        return making.resolve(address) or imceaex(address, making.domain)
+    return address if "@" in address else ""
+
+
+def subject(making: Making, bag: Bag) -> str:
+    """Without the two characters that tell where the prefix ends ([MS-PST] §2.5.3.1.1.1)."""
+    value = making.text(bag, tags.SUBJECT, tags.NORMALIZED_SUBJECT)
+    return value[2:] if value.startswith("\x01") else value
+
+
+def message_id(making: Making, item: Item) -> str:
+    """The message's own, else one that is the same at every reading."""
+    own = making.text(item.properties, tags.INTERNET_MESSAGE_ID).strip()
+    return own or f"<{token(item, 'id')}@mailferry.invalid>"
+
+
+def token(item: Item, purpose: str) -> str:
+    """Text that only this item and purpose give, the same at every reading."""
+    return hashlib.sha256(item.key + purpose.encode()).hexdigest()[:32]
+
+
+def _colours(making: Making, item: Item) -> Iterator[tuple[str, bytes]]:
+    """What colours a message: importance, sensitivity, thread, categories."""
+    bag = item.properties
+    if importance := _IMPORTANCE.get(making.number(bag, tags.IMPORTANCE) or 1):
+        yield "Importance", mime.field("Importance", importance[0])
+        yield "X-Priority", mime.field("X-Priority", importance[1])
+    if sensitivity := _SENSITIVITY.get(making.number(bag, tags.SENSITIVITY) or 0):
+        yield "Sensitivity", mime.field("Sensitivity", sensitivity)
+    if topic := making.text(bag, tags.CONVERSATION_TOPIC):
+        yield "Thread-Topic", mime.field("Thread-Topic", topic)
+    index = making.get(bag, tags.CONVERSATION_INDEX)
+    if isinstance(index, bytes) and index:
+        yield "Thread-Index", mime.field("Thread-Index", b2a_base64(index[:400], newline=False).decode())
+    if item.categories:
+        yield "Keywords", mime.field("Keywords", ", ".join(item.categories))
