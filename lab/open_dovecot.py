@@ -75,7 +75,7 @@ class OpenDovecot(Server):
                 **changes,
             ),
             ports=Ports(**{name: process.free_port() for name in names}),
-            address="127.0.0.1",
+            addresses=("127.0.0.1",),
             certificate=self.ca_file,
             key=self.root / "tls" / "key.pem",
             config_dir=self.root / "etc",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -39,7 +40,19 @@ _root = click.option(
     metavar="DIR",
     help="Everything below this directory, started without systemd (a trial). Default: this host itself.",
 )
-_replica = click.option("--replica", type=click.IntRange(1, 999), metavar="N", help="The N-th replica of OpenLDAP.")
+
+
+def _which(command: F) -> F:
+    """Which of several hosts of a kind this is: `which`, what `ops.stack.Which` takes."""
+
+    @click.option("--replica", type=click.IntRange(1, 999), metavar="N", help="The N-th replica of OpenLDAP.")
+    @click.option("--store", metavar="NAME", help="The Dovecot that mailHost calls NAME. Default: the only store.")
+    @click.option("--proxy", is_flag=True, help="The Dovecot that is a proxy, no store.")
+    @functools.wraps(command)
+    def run(*args: Any, replica: int | None, store: str | None, proxy: bool, **more: Any) -> Any:
+        return command(*args, which={"replica": replica, "store": store, "proxy": proxy}, **more)
+
+    return cast(F, run)
 
 
 @click.group("stack")
@@ -51,7 +64,7 @@ def stack_command() -> None:
 @_server
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Where the files go.")
 @click.option("--diff", is_flag=True, help="Write nothing: show how what is installed on this host differs.")
-@_replica
+@_which
 @_root
 @options.settings
 @options.as_json
@@ -59,7 +72,7 @@ def render_command(
     server: str,
     out: Path | None,
     diff: bool,
-    replica: int | None,
+    which: dict[str, Any],
     root: Path | None,
     config: Path | None,
     as_json: bool,
@@ -71,7 +84,7 @@ def render_command(
     """
     if (out is None) == (not diff):
         raise click.UsageError("either --out DIR or --diff")
-    kits = _kits(server, config, replica, root)
+    kits = _kits(server, config, which, root)
     if out is None:
         return _diff(kits, as_json)
     from mailferry.ops import stack
@@ -110,12 +123,12 @@ def _diff(kits: list[Kit], as_json: bool) -> int:
 @stack_command.command("check", short_help="Have the daemons check the files, and look at what runs.")
 @_server
 @click.option("--files-only", is_flag=True, help="Only what would be rendered, not what runs.")
-@_replica
+@_which
 @_root
 @options.settings
 @options.as_json
 def check_command(
-    server: str, files_only: bool, replica: int | None, root: Path | None, config: Path | None, as_json: bool
+    server: str, files_only: bool, which: dict[str, Any], root: Path | None, config: Path | None, as_json: bool
 ) -> int:
     """Check SERVER: first the rendered files, by the daemons' own checkers in a directory of their own; then what runs:
     ports, tables (postmap -q), how far replicas are behind, certificates, DNS.
@@ -125,7 +138,7 @@ def check_command(
     """
     from mailferry.ops import stack_check
 
-    kits = _kits(server, config, replica, root)
+    kits = _kits(server, config, which, root)
     told = _tell(stack_check.files(kits), as_json)
     if not files_only:
         told += _tell(stack_check.running(_settings(config), kits), as_json)
@@ -147,13 +160,13 @@ def _tell(checks: Iterable[Told], as_json: bool) -> list[Told]:
 
 @stack_command.command("up", short_help="Install and start the servers of this host.")
 @_server
-@_replica
+@_which
 @_root
 @click.option("--dry-run", is_flag=True, help="Show what would change (as render --diff), and change nothing.")
 @options.settings
 @options.as_json
 def up_command(
-    server: str, replica: int | None, root: Path | None, dry_run: bool, config: Path | None, as_json: bool
+    server: str, which: dict[str, Any], root: Path | None, dry_run: bool, config: Path | None, as_json: bool
 ) -> int:
     """Install and start SERVER on this host, as root: render, have the daemons' checkers look at every file, run each
     install.sh, start, and check what runs. May be repeated.
@@ -163,7 +176,7 @@ def up_command(
     """
     from mailferry.ops import stack_check, stack_host
 
-    kits = _kits(server, config, replica, root)
+    kits = _kits(server, config, which, root)
     if dry_run:
         _diff(kits, as_json)
         return 0
@@ -178,13 +191,20 @@ def up_command(
 
 @stack_command.command("down", short_help="Stop the servers of this host.")
 @_server
+@_which
 @_root
 @click.option("--restore", is_flag=True, help="Also put back what the latest `up` or install.sh replaced.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be done, and do nothing.")
 @options.settings
 @options.as_json
 def down_command(
-    server: str, root: Path | None, restore: bool, dry_run: bool, config: Path | None, as_json: bool
+    server: str,
+    which: dict[str, Any],
+    root: Path | None,
+    restore: bool,
+    dry_run: bool,
+    config: Path | None,
+    as_json: bool,
 ) -> int:
     """Stop SERVER on this host, as root. Data, queues and files stay.
 
@@ -193,7 +213,7 @@ def down_command(
     """
     from mailferry.ops import stack_host
 
-    kits = _kits(server, config, None, root)
+    kits = _kits(server, config, which, root)
     said: list[str] = []
     say = said.append if as_json else click.echo
     if dry_run:
@@ -214,12 +234,16 @@ def _settings(config: Path | None) -> Settings:
     return read_settings(options.settings_path(config))
 
 
-def _kits(server: str, config: Path | None, replica: int | None, root: Path | None) -> list[Kit]:
+def _kits(server: str, config: Path | None, which: dict[str, Any], root: Path | None) -> list[Kit]:
     from mailferry.ops import stack
 
-    if replica is not None and server not in ("openldap", stack.ALL):
+    if which["replica"] is not None and server not in ("openldap", stack.ALL):
         raise click.UsageError("--replica is for openldap")
-    return stack.kits(_settings(config), server, replica=replica, root=root.resolve() if root else None)
+    if (which["store"] is not None or which["proxy"]) and server not in ("dovecot", stack.ALL):
+        raise click.UsageError("--store and --proxy are for dovecot")
+    if which["store"] is not None and which["proxy"]:
+        raise click.UsageError("either --store NAME or --proxy")
+    return stack.kits(_settings(config), server, stack.Which(**which), root=root.resolve() if root else None)
 
 
 def _print_json(document: dict[str, Any]) -> None:

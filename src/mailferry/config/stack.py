@@ -112,8 +112,122 @@ class Postfix(Table):
     )
 
 
+class DovecotPorts(Table):
+    """TCP ports of a Dovecot; 0: not offered."""
+
+    imap: int = Field(default=143, ge=0, le=65535, description="IMAP, with STARTTLS.")
+    imaps: int = Field(default=993, ge=0, le=65535, description="IMAP over TLS.")
+    pop3: int = Field(default=110, ge=0, le=65535, description="POP3, with STARTTLS.")
+    pop3s: int = Field(default=995, ge=0, le=65535, description="POP3 over TLS.")
+    sieve: int = Field(default=4190, ge=0, le=65535, description="ManageSieve.")
+    lmtp: int = Field(
+        default=24,
+        ge=0,
+        le=65535,
+        description="LMTP, for Postfix alone: a firewall has to keep everybody else away, since LMTP asks for nothing.",
+    )
+
+
+class Dovecot(Table):
+    """The stores, and the proxy before both sides. Which stores there are says `stack.postfix.stores`."""
+
+    hostname: Domain = Field(description="The name that clients use; the certificate is for it.")
+    certificate: Path | None = Field(default=None, description="The certificate with its chain, on each host.")
+    key: Path | None = Field(default=None, description="Its key.")
+    directory: tuple[Url, ...] = Field(
+        default=(),
+        description="The OpenLDAP servers that it reads, tried in turn. The provider has to be the first, since only "
+        "there a log-in is captured (docs/decisions/0005-passwords.md). Default: the provider.",
+    )
+    listen: tuple[Text, ...] = Field(default=("*", "::"), min_length=1, description="The addresses it listens at.")
+    ports: DovecotPorts = Field(default=DovecotPorts(), description="See `[stack.dovecot.ports]`.")
+    mail_dir: Path = Field(default=Path("/srv/mail"), description="Where mailboxes are on a store: UID/Maildir.")
+    owner: Text = Field(
+        default="vmail", description="The user and group that all mail belongs to; install.sh makes them."
+    )
+    master_password: Reference | None = Field(
+        default=None,
+        description="Where the password of `mailferry` is, who may open every mailbox of a store, to fill it. Without "
+        "it there is no such user.",
+    )
+    master_networks: tuple[Network, ...] = Field(
+        default=("127.0.0.0/8", "::1"), description="From where alone `mailferry` may log in: where Mailferry runs."
+    )
+    proxy_networks: tuple[Network, ...] = Field(
+        default=(), description="Where proxies are: a store believes them where a client comes from."
+    )
+    relay: Server | None = Field(
+        default=None,
+        description="HOST:PORT of the Postfix that takes what Sieve sends (notices of absence, forwarding); the stores "
+        "have to be among its `own_networks`. Default: port 25 of `stack.postfix.hostname`.",
+    )
+    over_quota: Literal["defer", "refuse"] = Field(
+        default="defer",
+        description="Mail for a full mailbox waits at Postfix (`defer`, 452), or goes back to its sender (`refuse`, "
+        "552).",
+    )
+    rspamd: Server | None = Field(
+        default=None,
+        description="HOST:PORT of rspamd's controller, which then learns from what people move into and out of "
+        "`junk_folder`; what it marks goes there.",
+    )
+    junk_folder: Text = Field(default="Junk", description="The folder of unwanted mail.")
+    metrics: Server | None = Field(default=None, description="ADDRESS:PORT where a store shows figures (OpenMetrics).")
+    log: Path | None = Field(default=None, description="The log, rotated by logrotate. Default: syslog.")
+    exchange_imap: Server | None = Field(
+        default=None, description="HOST:PORT where a proxy finds Exchange's IMAP over TLS. Without it: no Exchange."
+    )
+    exchange_pop3: Server | None = Field(default=None, description="The same for POP3 over TLS, at the same host.")
+    exchange_user: Text = Field(
+        default="{principal}",
+        description="Whom Exchange knows a person as: of `{principal}` (userPrincipalName), `{mail}` and `{uid}`.",
+    )
+    proxy_ca_file: Path | None = Field(
+        default=None,
+        description="The CA certificates that vouch for stores and Exchange, on the proxy. Default: the system's.",
+    )
+    stores_pass_on: bool = Field(
+        default=False,
+        description="Whether stores also pass on log-ins of people whose mailbox is elsewhere, as a proxy does: one "
+        "host for everything.",
+    )
+
+    @model_validator(mode="after")
+    def _certificate_is_whole(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together")
+        return self
+
+
+class Relay(Table):
+    """A Postfix instance of its own beside the one between both sides, which can hold the mail of whole domains."""
+
+    listen: Listener = Field(description="ADDRESS:PORT of its listener; not the one of `[stack.postfix]`.")
+    to: Server = Field(
+        default="127.0.0.1:25",
+        description="HOST:PORT of the Postfix between both sides, which passes on what is let go. It has to trust this "
+        "host (`own_networks`).",
+    )
+    domains: tuple[Domain, ...] = Field(
+        default=(), description="The domains whose mail it takes. Default: all of `directory.mapping.domains`."
+    )
+    per_second: float = Field(default=20.0, gt=0, description="Messages that `relay drain` lets go in a second.")
+    min_free_mb: int = Field(
+        default=2048,
+        ge=1,
+        description="Free MiB on its disk below which it takes no more mail (452): twice `message_mb` or more.",
+    )
+    alarm_free_mb: int = Field(default=10_240, ge=1, description="Free MiB below which `relay status` raises an alarm.")
+    alarm_hours: float = Field(default=12.0, gt=0, description="Hours that a message may wait before it does.")
+    config_dir: Path = Field(default=Path("/etc/postfix-relay"), description="Where its configuration is.")
+    queue_dir: Path = Field(default=Path("/var/spool/postfix-relay"), description="Where held mail is.")
+    data_dir: Path = Field(default=Path("/var/lib/postfix-relay"), description="Postfix's own data.")
+
+
 class StackSettings(Table):
     """The servers of the open platform."""
 
     openldap: OpenLdap | None = Field(default=None, description="See `[stack.openldap]`.")
     postfix: Postfix | None = Field(default=None, description="See `[stack.postfix]`.")
+    relay: Relay | None = Field(default=None, description="See `[stack.relay]`.")
+    dovecot: Dovecot | None = Field(default=None, description="See `[stack.dovecot]`.")

@@ -11,14 +11,13 @@ from pathlib import Path
 
 from mailferry.config.settings import Settings as Config
 from mailferry.errors import ConfigError, Permanent
+from mailferry.ops import stack_dovecot, stack_relay
+from mailferry.ops.stack_places import endpoint, lookup, under
 from mailferry.secret import Secret
 from mailferry.stack.file import File, Kit
 from mailferry.stack.openldap.files import DEBIAN, files
-from mailferry.stack.openldap.render import ADDRESSES
-from mailferry.stack.openldap.settings import SERVICES, BindThrough, MailSchema, Readers, Role, Settings, Tls
+from mailferry.stack.openldap.settings import BindThrough, MailSchema, Readers, Role, Settings, Tls
 from mailferry.stack.postfix.files import files as postfix_files
-from mailferry.stack.postfix.settings import Directory as Lookup
-from mailferry.stack.postfix.settings import Endpoint
 from mailferry.stack.postfix.settings import Settings as Postfix
 
 CONFIG_DIR, RUN_DIR = Path("/etc/ldap/slapd.d"), Path("/run/slapd")
@@ -84,16 +83,9 @@ def postfix_settings(config: Config) -> Postfix:
         domains=directory.mapping.domains,
         open_domain=routing,
         exchange_domain=wanted.exchange_domain,
-        exchange=_endpoint(wanted.exchange),
-        stores={name: _endpoint(server) for name, server in wanted.stores.items()},
-        directory=Lookup(
-            urls=wanted.directory or (openldap.provider,),
-            suffix=directory.target.suffix,
-            bind=f"cn=lookup,ou={SERVICES},{directory.target.suffix}",
-            password=Secret.from_reference(openldap.lookup_password),
-            addresses=ADDRESSES[MailSchema(directory.schema_)],
-            ca_file=openldap.ca_file,
-        ),
+        exchange=endpoint(wanted.exchange),
+        stores={name: endpoint(server) for name, server in wanted.stores.items()},
+        directory=lookup(directory, openldap, wanted.directory),
         listen=wanted.listen,
         listen_exchange=wanted.listen_exchange,
         exchange_networks=wanted.exchange_networks,
@@ -102,27 +94,37 @@ def postfix_settings(config: Config) -> Postfix:
         expansion=wanted.expansion,
         message_size=wanted.message_mb << 20,
         certificate=wanted.certificate,
+        instances=(stack.relay.config_dir,) if stack.relay is not None else (),
     )
 
 
-def _endpoint(text: str) -> Endpoint:
-    host, _, port = text.rpartition(":")
-    return Endpoint(host.strip("[]"), int(port))
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which of several hosts of a kind this is. `replica`: of OpenLDAP (None: the provider); `store`: the mailHost of a
+    Dovecot (None: the only one there is); `proxy`: the Dovecot that is no store."""
+
+    replica: int | None = None
+    store: str | None = None
+    proxy: bool = False
 
 
-def kits(config: Config, server: str, *, replica: int | None = None, root: Path | None = None) -> list[Kit]:
+THE_FIRST = Which()
+
+
+def kits(config: Config, server: str, which: Which = THE_FIRST, *, root: Path | None = None) -> list[Kit]:
     """What this host gets: the kit of one of SERVERS, or of all that the settings know. `root`: everything stands below
     that directory, and is started without systemd. ConfigError as above, or if there is nothing."""
     if server != ALL:
-        return [SERVERS[server](config, replica, root)]
+        return [SERVERS[server](config, which, root)]
     stack = config.stack
-    found = [SERVERS[one](config, replica, root) for one in SERVERS if stack is not None and getattr(stack, one, None)]
+    found = [SERVERS[one](config, which, root) for one in SERVERS if stack is not None and getattr(stack, one, None)]
     if not found:
         raise ConfigError("it has no server in [stack]", about="mailferry.toml", advice="see docs/stack-postfix.md")
     return found
 
 
-def _openldap(config: Config, replica: int | None, root: Path | None) -> Kit:
+def _openldap(config: Config, which: Which, root: Path | None) -> Kit:
+    replica = which.replica
     settings, host = openldap_settings(config, replica), DEBIAN
     if root is not None:
         settings = replace(
@@ -145,31 +147,31 @@ def _openldap(config: Config, replica: int | None, root: Path | None) -> Kit:
     return Kit("openldap", tuple(files(settings, host)), host.start, host.stop)
 
 
-def _postfix(config: Config, replica: int | None, root: Path | None) -> Kit:
+def _postfix(config: Config, which: Which, root: Path | None) -> Kit:
     settings = postfix_settings(config)
     if root is None:
         return Kit("postfix", tuple(postfix_files(settings)), "systemctl start postfix", "systemctl stop postfix")
-    settings = replace(
-        settings,
-        config_dir=under(root, settings.config_dir),
-        queue_dir=under(root, settings.queue_dir),
-        data_dir=under(root, settings.data_dir),
-        log_file=under(root, Path("/var/log/postfix.log")),
-    )
-    own = f"postfix -c {shlex.quote(str(settings.config_dir))}"
-    start = f"{own} status 2> /dev/null || {own} start"
-    reload = f"if {own} status 2> /dev/null; then {own} reload; else {own} start; fi"
-    return Kit("postfix", tuple(postfix_files(settings, reload)), start, f"! {own} status 2> /dev/null || {own} stop")
+    settings = stack_relay.rooted(settings, root, "postfix.log")
+    start, stop, reload = stack_relay.commands(settings.config_dir)
+    return Kit("postfix", tuple(postfix_files(settings, reload)), start, stop)
 
 
-def under(root: Path, path: Path) -> Path:
-    """The same path below a directory."""
-    return root / path.relative_to("/")
+def _relay(config: Config, which: Which, root: Path | None) -> Kit:
+    return stack_relay.kit(config, postfix_settings(config), root)
+
+
+def _dovecot(config: Config, which: Which, root: Path | None) -> Kit:
+    return stack_dovecot.kit(config, which.store, proxy=which.proxy, root=root)
 
 
 ALL = "all"
-SERVERS: dict[str, Callable[[Config, int | None, Path | None], Kit]] = {"openldap": _openldap, "postfix": _postfix}
-"""Each server by its name in `[stack]`: settings, number of a replica (None: the provider), root → its kit."""
+SERVERS: dict[str, Callable[[Config, Which, Path | None], Kit]] = {
+    "openldap": _openldap,
+    "relay": _relay,
+    "postfix": _postfix,
+    "dovecot": _dovecot,
+}
+"""Each server by its name in `[stack]`, in the order in which they are started: settings, which host, root → its kit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from mailferry.stack.dovecot.settings import MASTER, Settings, Store, written
 from mailferry.stack.file import File
 from mailferry.stack.openldap.render import hashed
 
-_SPECIAL = ("Archive", "Drafts", "Junk", "Sent", "Trash")
+_SPECIAL_USES = ("Archive", "Drafts", "Junk", "Sent", "Trash")
 
 
 def files(settings: Settings) -> Iterator[File]:
@@ -54,7 +54,7 @@ state_dir = {settings.state_dir}
 instance_name = {settings.base_dir.name}
 {f"log_path = {settings.log_file}" if settings.log_file else "syslog_facility = mail"}
 hostname = {settings.hostname}
-listen = {settings.address}
+listen = {", ".join(settings.addresses)}
 protocols = {" ".join(protocols)}
 
 # --- Log-in: by uid, or by any mail address
@@ -117,7 +117,7 @@ mail_max_userip_connections = 50
 namespace inbox {{
   inbox = yes
   separator = /
-{"".join(_special_use(name) for name in _SPECIAL)}}}
+{"".join(_special_use(store, use) for use in _SPECIAL_USES)}}}
 # Mailboxes of others, as far as they let one in: user/UID/Folder.
 namespace shared {{
   type = shared
@@ -183,8 +183,9 @@ plugin {{
 {_metrics(store)}"""
 
 
-def _special_use(name: str) -> str:
-    return f"  mailbox {name} {{\n    special_use = \\{name}\n  }}\n"
+def _special_use(store: Store, use: str) -> str:
+    name = store.rspamd.folder if store.rspamd and use == "Junk" else use
+    return f"  mailbox {name} {{\n    special_use = \\{use}\n  }}\n"
 
 
 def _listener(name: str, port: int, *, tls: bool = False) -> str:

@@ -97,8 +97,8 @@ class Proxy:
 class Settings:
     """One instance: a store, a proxy, or a store that passes on everybody whose mailbox is elsewhere.
 
-    `address`: where it listens, `*`: everywhere. `certificate`, `key`: without them there is no TLS, for loopback
-    alone. `config_dir`, `base_dir`, `state_dir`: absolute. `log_file`: None: syslog.
+    `addresses`: where it listens, `*` and `::`: everywhere. `certificate`, `key`: without them there is no TLS, for
+    loopback alone. `config_dir`, `base_dir`, `state_dir`: absolute. `log_file`: None: syslog.
     """
 
     hostname: str
@@ -106,7 +106,7 @@ class Settings:
     store: Store | None = None
     proxy: Proxy | None = None
     ports: Ports = Ports()
-    address: str = "*"
+    addresses: tuple[str, ...] = ("*", "::")
     certificate: Path | None = None
     key: Path | None = None
     config_dir: Path = Path("/etc/dovecot")
@@ -120,7 +120,7 @@ class Settings:
         if (self.certificate is None) != (self.key is None):
             raise ConfigError("certificate and key belong together", about=self.hostname)
         paths = (self.certificate, self.key, self.config_dir, self.base_dir, self.state_dir, self.log_file)
-        texts = [self.hostname, self.address, *(str(path) for path in paths if path)]
+        texts = [self.hostname, *self.addresses, *(str(path) for path in paths if path)]
         if self.store is not None:
             texts += [self.store.name, str(self.store.mail_dir), *self.store.owner]
             if self.store.rspamd is not None:
