@@ -143,7 +143,7 @@ def show_command(name: str, config: Path | None, ledger: str | None, as_json: bo
 
 @click.command("approve", short_help="As a second person, approve what nobody can prove.")
 @click.argument("name")
-@click.argument("address", required=False)
+@click.argument("address", nargs=-1)
 @config
 @options.as_json
 @click.option("--why", metavar="TEXT", help="The reason, for the audit.")
@@ -151,7 +151,7 @@ def show_command(name: str, config: Path | None, ledger: str | None, as_json: bo
 @dry_run
 def approve_command(
     name: str,
-    address: str | None,
+    address: tuple[str, ...],
     config: Path | None,
     ledger: str | None,
     as_json: bool,
@@ -168,24 +168,24 @@ def approve_command(
     from mailferry.ops import wave_show
 
     site = _site(options.settings_path(config), ledger)
-    if address is None:
-        waiting = wave_show.waiting(site, name)
-        rows = [(move.mail, one) for move, doubts in waiting for one in doubts]
+    if not address:
+        found = wave_show.waiting(site, name)
     elif why is None:
-        raise UserError("an approval needs a reason", about=address, advice="--why TEXT")
+        raise UserError("an approval needs a reason", about=address[0], advice="--why TEXT")
     else:
-        rows = [(address, one) for one in wave_show.approve(site, name, address, why, who, dry_run=dry_run)]
+        found = wave_show.approve(site, name, address, why, who, dry_run=dry_run)
+    rows = [(move.mail, one) for move, doubts in found for one in doubts]
     if as_json:
         listed = [{"mail": mail, "what": one.what.value, "text": one.text} for mail, one in rows]
-        key = "waiting" if address is None or dry_run else "approved"
+        key = "waiting" if not address or dry_run else "approved"
         click.echo(json.dumps({"schema": 1, "wave": name, key: listed}, indent=2, ensure_ascii=False))
     else:
-        word = "waits" if address is None else "would be approved" if dry_run else "approved"
+        word = "waits" if not address else "would be approved" if dry_run else "approved"
         for mail, one in rows:
             click.echo(f"{mail}: {one.what.value} {word}: {one.text}")
         if not rows:
             click.echo("nothing waits for an approval")
-    return 1 if address is None and rows else 0
+    return 1 if rows and not address else 0
 
 
 COMMANDS = (plan_command, show_command, approve_command)

@@ -6,6 +6,7 @@ together unless somebody said otherwise; what was planned, by whom, stands in th
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +31,7 @@ from mailferry.ops.wave import Site, opened
 from mailferry.ops.wave_forecast import Sizes, forecast, parked_of, rates_of, sizes_of
 from mailferry.ops.wave_people import Chosen, Wanted, choose, in_waves, why_not
 from mailferry.plan.forecast import ROOM, Budget, Load, Rates, packed, seconds_of_all, spread
-from mailferry.plan.waves import NAME, parse_blackout
+from mailferry.plan.waves import NAME, park_from, times
 from mailferry.stack.postfix.settings import Route
 from mailferry.waves.approval import PLANNED_BY
 from mailferry.waves.people import Everybody, Known, check_mapping, read_everybody, users_of
@@ -111,9 +112,7 @@ def plan(config: Path, site: Site, name: str, wanted: Wanted, options: Options, 
     """Put people into a new wave, or several within the budget: NAME-1, NAME-2 and so on. UserError, SafetyStop: see
     `choose`, `check_mapping` and `separated`; nothing is then planned."""
     check_name(name)
-    for text in options.settings.get("blackout", ()):
-        parse_blackout(text)
-    _check_store(site, options.store)
+    _check(site, options.store, options.settings)
     with opened(site) as ledger:
         world = _world(config, site, ledger, progress)
         chosen = choose(wanted, world.everybody, world.source, world.planned)
@@ -134,7 +133,7 @@ def plan(config: Path, site: Site, name: str, wanted: Wanted, options: Options, 
 
 def add(config: Path, site: Site, name: str, wanted: Wanted, options: Options, progress: Progress) -> Planned:
     """Put more people into a wave. Raises as `plan`."""
-    _check_store(site, options.store)
+    _check(site, options.store, options.settings)
     with opened(site) as ledger:
         wave = ledger_waves.named(ledger, name)
         world = _world(config, site, ledger, progress)
@@ -150,14 +149,14 @@ def add(config: Path, site: Site, name: str, wanted: Wanted, options: Options, p
                     if one.source_id in old:
                         _again(ledger, old[one.source_id], one)
                 ledger_waves.add(ledger, wave.id, [one for one in planned.moves if one.source_id not in old])
-                ledger_waves.change(ledger, wave.id, settings={**wave.settings, PLANNED_BY: planners})
+                settings = {**wave.settings, **options.settings, PLANNED_BY: planners}
+                ledger_waves.change(ledger, wave.id, settings=settings)
     return Planned((planned,), tuple(chosen.passed_over), found.apart, found.rate, found.sizes.unknown)
 
 
 def retime(site: Site, name: str, settings: Mapping[str, Any], *, dry_run: bool) -> Wave:
     """Change a wave's times, blackout hours or caps; as it is then. UserError: no such wave."""
-    for text in settings.get("blackout", ()):
-        parse_blackout(text)
+    _check(site, None, settings)
     with opened(site) as ledger:
         wave = ledger_waves.named(ledger, name)
         changed = replace(wave, settings={**wave.settings, **settings})
@@ -198,10 +197,14 @@ def check_name(name: str) -> None:
         raise UserError("not a name for a wave", about=repr(name), advice=advice)
 
 
-def _check_store(site: Site, store: str | None) -> None:
+def _check(site: Site, store: str | None, settings: Mapping[str, Any]) -> None:
+    """UserError: no such store, or times in which nobody could ever be parked. ConfigError: no blackout hours."""
     if store is not None and store.lower() not in site.coexist.stores:
         known = ", ".join(sorted(site.coexist.stores))
         raise UserError("there is no such store", about=store, advice=f"[coexist.stores] has {known}")
+    if math.isinf(park_from(time.time(), times(settings, site.coexist.blackout))):
+        advice = "leave some hours of the week, for example --blackout 'Mon-Fri 08:00-18:00'"
+        raise UserError("nobody could ever be parked: the blackout hours have no end", about="blackout", advice=advice)
 
 
 def _world(config: Path, site: Site, ledger: Ledger, progress: Progress) -> _World:
@@ -258,7 +261,8 @@ def _mapped(world: _World, chosen: Chosen) -> dict[str, tuple[Known, str]]:
     rows = accounts.accounts_of(world.ledger, list(chosen.people))
     found = {}
     for who, one in chosen.people.items():
-        row = check_mapping(one, rows.get(who))
+        row = rows.get(who)
+        check_mapping(one, row)
         if row is None:
             raise SafetyStop(
                 "this ledger does not know whose account it is",

@@ -83,24 +83,26 @@ def waiting(site: Site, name: str) -> list[tuple[Move, list[Doubt]]]:
         return [(move, doubts) for move, doubts in found if doubts]
 
 
-def approve(site: Site, name: str, address: str, why: str, who: str | None, *, dry_run: bool) -> list[Doubt]:
-    """Approve all that waits of one person. `who`: as they name themselves, None: the user of this process. UserError:
-    they planned the wave, or nothing waits."""
+def approve(
+    site: Site, name: str, people: Sequence[str], why: str, who: str | None, *, dry_run: bool
+) -> list[tuple[Move, list[Doubt]]]:
+    """Approve all that waits of these people. `who`: as the approver names themselves, None: the user of this process.
+    UserError: they planned the wave, or nothing waits of somebody; nothing is then approved."""
     user = person()
     giver = who or user
     if not why.strip():
-        raise UserError(
-            "an approval needs a reason", about=address, advice="--why 'asked her: she never sent anything'"
-        )
+        raise UserError("an approval needs a reason", about=name, advice="--why 'asked her: she never sent anything'")
     with opened(site) as ledger, ledger.transaction():
         wave = ledger_waves.named(ledger, name)
-        (move,) = chosen(ledger_waves.moves(ledger, wave.id), [address], name)
         approval.refuse_party(giver, approval.parties(wave, ""))
-        found = open_doubts(ledger, wave, move)
-        if not found:
-            raise UserError("nothing waits for an approval", about=move.mail, advice=f"mailferry wave show {name}")
-        if not dry_run:
-            given = [approval.approval(one, giver, user, time.time(), why.strip()) for one in found]
+        found = []
+        for move in chosen(ledger_waves.moves(ledger, wave.id), people, name):
+            doubts = open_doubts(ledger, wave, move)
+            if not doubts:
+                raise UserError("nothing waits for an approval", about=move.mail, advice=f"mailferry wave show {name}")
+            found.append((move, doubts))
+        for move, doubts in found if not dry_run else ():
+            given = [approval.approval(one, giver, user, time.time(), why.strip()) for one in doubts]
             ledger_waves.note(ledger, move, approvals=[*map(dict, move.approvals), *given])
             for one in given:
                 told = {"by": one["who"], "what": one["what"], "why": one["why"], "seen": one["seen"]}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from mailferry.coexist.routes import People
 from mailferry.config.coexist import Coexist
@@ -78,6 +79,14 @@ def read_everybody(people: People) -> Everybody:
     return found
 
 
+def read_one(people: People, source_id: str) -> Known:
+    """Somebody by their id; references to others are left out. UserError: there is none."""
+    entry = next(_by(people, "mailferrySourceId", source_id), None)
+    if entry is None:
+        raise UserError("it is no longer in the directory", about=source_id, advice="mailferry directory diff")
+    return _known(entry, people.addresses, {})
+
+
 def tied_addresses(people: People, source_id: str) -> tuple[str, ...]:
     """Those of everybody who may work in somebody's mailbox, or in whose mailboxes they may; of groups, the members, up
     to WIDE. () for who is not in the directory."""
@@ -113,22 +122,36 @@ def users_of(settings: Coexist, uid: str, mail: str, account: str) -> tuple[str,
         raise ConfigError(f"cannot be filled in: {error}", about="coexist.source_user", advice=advice) from None
 
 
-def check_mapping(one: Known, row: DirectoryAccount | None, move: Move | None = None) -> DirectoryAccount | None:
-    """`row`: what the ledger says of this source id; given back. SafetyStop: ledger and directory disagree about who is
-    who, or `move` was planned when they said something else."""
-    advice = "mailferry directory diff; a move that was planned for another account is removed and planned again"
-    about = one.recipient.mail or one.recipient.where
+def check_mapping(one: Known, row: DirectoryAccount | None) -> None:
+    """SafetyStop: the ledger (`row`: what it says of this source id, if anything) and the directory disagree about who
+    is who."""
+    if row is None:
+        return
+    told = {"uid": (row.uid, one.uid), "mailbox": (row.mailbox_guid or "", one.recipient.mailbox_guid or "")}
+    for what, (before, now) in told.items():
+        if before.casefold() != now.casefold():
+            _stop(f"its {what} is {now or 'none'} in the directory, {before or 'none'} in the ledger", one)
+    if row.gone is not None:
+        _stop("is gone from the source directory", one)
+
+
+def check_move(settings: Coexist, move: Move, one: Known, row: DirectoryAccount | None) -> None:
+    """SafetyStop: the person of a move has become another, or another account of theirs, since it was planned."""
+    check_mapping(one, row)
+    if one.uid != move.uid:
+        _stop(f"was planned as {move.uid}, and is {one.uid or 'nobody'} now", one)
     if row is not None:
-        if row.gone is not None:
-            raise SafetyStop("is gone from the source directory", about=about, advice=advice)
-        told = {"uid": (row.uid, one.uid), "mailbox": (row.mailbox_guid or "", one.recipient.mailbox_guid or "")}
-        for what, (before, now) in told.items():
-            if before.casefold() != now.casefold():
-                message = f"its {what} is {now or 'none'} in the directory, {before or 'none'} in the ledger"
-                raise SafetyStop(message, about=about, advice=advice)
-    if move is not None and move.uid != one.uid:
-        raise SafetyStop(f"was planned as {move.uid}, and is {one.uid or 'nobody'} now", about=about, advice=advice)
-    return row
+        _, target = users_of(settings, one.uid, one.recipient.mail or "", row.account or "")
+        if target != move.target_user:
+            _stop(f"was planned for the account {move.target_user}, and would go to {target} now", one)
+
+
+def _stop(message: str, one: Known) -> NoReturn:
+    raise SafetyStop(
+        message,
+        about=one.recipient.mail or one.recipient.where,
+        advice="see `mailferry directory diff`; who was planned for another account is planned again",
+    )
 
 
 def _by(people: People, name: str, value: str) -> Iterator[ldap.Entry]:

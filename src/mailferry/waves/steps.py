@@ -21,6 +21,7 @@ from mailferry.coexist.parking import Released, is_parked
 from mailferry.copy.mailbox import copy_mailbox
 from mailferry.copy.work import Engine
 from mailferry.errors import RemoteProtocolError, SafetyStop, Temporary
+from mailferry.ledger.directory import accounts_of
 from mailferry.ledger.rows import Lease
 from mailferry.model.wave import Move, MoveState, WaveState
 from mailferry.plan.waves import park_from, times
@@ -31,6 +32,7 @@ from mailferry.verify.score import Score
 from mailferry.waves import approval
 from mailferry.waves.context import Context, T, finished
 from mailferry.waves.evidence import Verdict, as_data, from_data, gather
+from mailferry.waves.people import check_move, read_one, tied_addresses
 
 Step = Callable[[Context, Move, Lease], Awaitable[Move]]
 
@@ -42,7 +44,8 @@ PAUSE_SECONDS, PAUSE_MOST = 0.5, 5.0
 
 
 async def begin(ctx: Context, move: Move, lease: Lease) -> Move:
-    """A pass begins."""
+    """A pass begins. SafetyStop: who is who has changed since it was planned."""
+    await _same_person(ctx, move)
     return await ctx.enter(move, lease, MoveState.SEEDING, mailbox_id=lease.mailbox_id)
 
 
@@ -53,7 +56,8 @@ async def seed(ctx: Context, move: Move, lease: Lease) -> Move:
     found = from_data(evidence)
     if found is None or found.verdict is not Verdict.CONFIRMED:
         addresses = await ctx.directory.call(lambda people, _: routes.addresses(people, move.source_id))
-        evidence = as_data(await gather(ctx.source(move), addresses))
+        tied = await ctx.directory.call(lambda people, _: tied_addresses(people, move.source_id))
+        evidence = as_data(await gather(ctx.source(move), addresses, tied))
     return await ctx.enter(move, lease, MoveState.SEEDED, error="", evidence=evidence)
 
 
@@ -63,6 +67,7 @@ async def ready(ctx: Context, move: Move, lease: Lease) -> Move:
         return await begin(ctx, move, lease)
     await ctx.engine.gate.wait()
     await _now(ctx, move)
+    await _same_person(ctx, move)
     await _right_person(ctx, move)
     found = await ctx.directory.call(lambda people, _: routes.find_id(people, move.source_id))
     if found.route not in (Route.EXCHANGE.value, Route.PARKED.value):
@@ -86,6 +91,7 @@ async def settle(ctx: Context, move: Move, lease: Lease) -> Move:
 
 async def catch_up(ctx: Context, move: Move, lease: Lease) -> Move:
     """The last pass before the switch."""
+    await ctx.intend(move, lease, MoveState.CAUGHT_UP)
     ctx.say(move, "catching up")
     await _copy(ctx, ctx.parked_engine(), move, lease)
     return await ctx.enter(move, lease, MoveState.CAUGHT_UP)
@@ -93,6 +99,7 @@ async def catch_up(ctx: Context, move: Move, lease: Lease) -> Move:
 
 async def verify(ctx: Context, move: Move, lease: Lease) -> Move:
     """Both sides are compared; SafetyStop where the score or the right-person check does not allow the switch."""
+    await ctx.intend(move, lease, MoveState.VERIFIED)
     ctx.say(move, "verifying")
     score = await patiently(ctx, move, lambda: _score(ctx, move, lease))
     for _ in range(VERIFY_ROUNDS - 1):
@@ -227,6 +234,13 @@ async def _now(ctx: Context, move: Move) -> None:
             "ever again" if math.isinf(moment) else f"before {time.strftime('%a %d %b %H:%M', time.localtime(moment))}"
         )
         raise SafetyStop(f"nobody is parked {text}", about=move.mail, advice="run the same command again then")
+
+
+async def _same_person(ctx: Context, move: Move) -> None:
+    """SafetyStop unless directory and ledger still say who it is, as when it was planned."""
+    rows = await ctx.ledger.call(lambda db: accounts_of(db, [move.source_id]))
+    one = await ctx.directory.call(lambda people, _: read_one(people, move.source_id))
+    check_move(ctx.settings, move, one, rows.get(move.source_id))
 
 
 async def _right_person(ctx: Context, move: Move) -> None:
