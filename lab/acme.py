@@ -43,8 +43,6 @@ OUTSIDE = "127.0.0.2"
 """An address of nobody in the organisation: messages from there come from outside."""
 MAILFERRY = str(Path(sys.executable).with_name("mailferry"))
 
-_ODD = (Trouble.PRIMARY_DIFFERS, Trouble.PRIMARY_TWICE, Trouble.DUPLICATE, Trouble.NEAR_DUPLICATE)
-"""Whose address Active Directory and OpenLDAP do not agree about."""
 _LIMITED = ("mailferryInternalOnly", "mailferryAcceptFrom", "mailferryAcceptFromAddress", "mailferryRejectFrom")
 
 
@@ -155,9 +153,9 @@ def acme(root: Path, *, size: int = 50, more: str = "") -> Iterator[Acme]:
         _write_settings(running, more)
         stack.enter_context(postfix)
         running.ferry("directory", "sync", codes=(0, 1))  # 1: some are left out
-        running.people, running.groups = _read(
-            openldap, {one.account for one in organisation(size).dirt if one.trouble in _ODD}
-        )
+        dirt = organisation(size).dirt
+        odd = {one.account for one in dirt if one.trouble is Trouble.PRIMARY_DIFFERS} | {one.other for one in dirt}
+        running.people, running.groups = _read(openldap, odd)
         yield running
 
 
