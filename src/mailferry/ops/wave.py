@@ -41,11 +41,11 @@ from mailferry.plan.waves import seed_from, times
 from mailferry.secret import Secret
 from mailferry.stack.openldap.render import ADDRESSES
 from mailferry.stack.openldap.settings import MailSchema
-from mailferry.waves.advance import CUTOVER, SEED, SWEEP, Goal, advance
+from mailferry.waves.advance import CUTOVER, REHEARSE, SEED, SWEEP, Goal, advance
 from mailferry.waves.context import Context, Directory, LedgerDoor
 from mailferry.waves.rollback import ROLLBACK
 
-GOALS = {"seed": SEED, "cutover": CUTOVER, "sweep": SWEEP, "rollback": ROLLBACK}
+GOALS = {"seed": SEED, "rehearse": REHEARSE, "cutover": CUTOVER, "sweep": SWEEP, "rollback": ROLLBACK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ def fleet(
         everybody = ledger_waves.moves(ledger)
         moves = chosen(ledger_waves.moves(ledger, wave.id), only, name)
     start = seed_from(time.time(), times(wave.settings))
-    if goal is SEED and start > time.time():
+    if goal in (SEED, REHEARSE) and start > time.time():
         raise SafetyStop(
             f"it is not to be seeded before {time.ctime(start)}", about=name, advice="wait, or plan it anew"
         )

@@ -59,6 +59,7 @@ class Goal:
 _ = MoveState
 _SEED = {_.PLANNED: steps.begin, _.ROLLED_BACK: steps.begin, _.SEEDING: steps.seed}
 SEED = Goal({**_SEED, _.SEEDED: steps.begin}, frozenset({_.SEEDED}))
+REHEARSE = Goal({**_SEED, _.SEEDING: steps.rehearse, _.SEEDED: steps.begin}, frozenset({_.SEEDED}))
 CUTOVER = Goal(
     {
         **_SEED,
