@@ -171,7 +171,7 @@ SERVERS: dict[str, Callable[[Config, Which, Path | None], Kit]] = {
     "postfix": _postfix,
     "dovecot": _dovecot,
 }
-"""Each server by its name in `[stack]`, in the order in which they are started: settings, which host, root → its kit."""
+"""Each server by its name in `[stack]`, in the order of starting: settings, which host, root → its kit."""
 
 
 @dataclass(frozen=True, slots=True)

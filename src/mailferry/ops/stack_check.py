@@ -19,7 +19,7 @@ from mailferry.config.settings import Settings as Config
 from mailferry.directory import mark
 from mailferry.errors import MailferryError, explain
 from mailferry.net import ldap
-from mailferry.ops import stack
+from mailferry.ops import stack, stack_relay
 from mailferry.stack import checkers
 from mailferry.stack.checkers import Told
 from mailferry.stack.file import Kit
@@ -45,6 +45,11 @@ def running(config: Config, kits: list[Kit]) -> Iterator[Told]:
             yield from _openldap(config)
         elif kit.server == "postfix":
             yield from _postfix(stack.postfix_settings(config), kit)
+        elif kit.server == "relay":
+            relay = stack_relay.relay_settings(config, stack.postfix_settings(config))
+            at = _place(relay.base.listen, relay.base.hostname)
+            yield _banner("relay", "the listener", at, "220")
+            yield _banner("relay", "the Postfix that it hands on to", relay.to, "220")
 
 
 def _openldap(config: Config) -> Iterator[Told]:

@@ -44,12 +44,14 @@ def check(kit: Kit) -> Iterator[Told]:
             yield _run(kit.server, what, [part.replace("SCRATCH", str(scratch)) for part in command])
 
 
+_POSTFIX = (
+    ("main.cf (postconf -n)", ("postconf", "-c", "SCRATCH", "-n")),
+    ("master.cf (postconf -M)", ("postconf", "-c", "SCRATCH", "-M")),
+    ("services (postconf -P)", ("postconf", "-c", "SCRATCH", "-P")),
+)
 _COMMANDS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
-    "postfix": (
-        ("main.cf (postconf -n)", ("postconf", "-c", "SCRATCH", "-n")),
-        ("master.cf (postconf -M)", ("postconf", "-c", "SCRATCH", "-M")),
-        ("services (postconf -P)", ("postconf", "-c", "SCRATCH", "-P")),
-    ),
+    "postfix": _POSTFIX,
+    "relay": _POSTFIX,
     "dovecot": (("dovecot.conf (doveconf -n)", ("doveconf", "-n", "-c", "SCRATCH/dovecot.conf")),),
 }
 """For each server: what is looked at, and the program that looks. `SCRATCH`: where the files are."""

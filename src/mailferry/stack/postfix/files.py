@@ -21,11 +21,12 @@ def files(settings: Settings, reload: str = RELOAD) -> Iterator[File]:
     """Everything for one host, README.md first."""
     rendered = list(render.files(settings))
     yield File("README.md", _readme(settings, rendered).encode())
-    yield File("install.sh", _script(settings, rendered, reload).encode(), 0o755)
+    yield File("install.sh", script(settings, rendered, reload).encode(), 0o755)
     yield from rendered
 
 
-def _script(settings: Settings, rendered: list[File], reload: str) -> str:
+def script(settings: Settings, rendered: list[File], reload: str, *, before: str = ":") -> str:
+    """install.sh of one instance. `before`: a shell command that is run before the configuration is put in force."""
     names = " ".join(file.name for file in rendered)
     data = shlex.quote(str(settings.data_dir))
     folders = [settings.queue_dir, *([settings.log_file.parent] if settings.log_file else [])]
@@ -60,6 +61,7 @@ for file in {names}; do
         *) install -m 0644 "$file" "$config/$file" ;;
     esac
 done
+{before}
 postfix -c "$config" check
 {reload}
 """

@@ -39,7 +39,7 @@ myhostname = {settings.hostname}
 myorigin = {settings.domains[0]}
 queue_directory = {settings.queue_dir}
 data_directory = {settings.data_dir}
-{_log(settings)}\
+{log(settings)}{_instances(settings)}\
 mynetworks = {" ".join(settings.own_networks)}
 inet_interfaces = all
 biff = no
@@ -140,7 +140,7 @@ exchange_recipient_restrictions = {
         )
     },
     reject_unlisted_recipient,{back}
-{_names(settings)}{_tls(settings)}"""
+{names(settings)}{tls(settings)}"""
 
 
 def master(settings: Settings) -> str:
@@ -166,6 +166,60 @@ store unix - - n - - lmtp
 {tables.PARKED} unix - - n - - lmtp
 {tables.UNROUTED} unix - - n - - lmtp
 
+{SERVICES}"""
+
+
+def _list(values: Iterable[str]) -> str:
+    """The values of one parameter, a line each."""
+    return ",".join(f"\n    {one}" for one in values)
+
+
+def log(settings: Settings) -> str:
+    """Where it logs; empty: syslog."""
+    if settings.log_file is None:
+        return ""
+    return f"maillog_file = {settings.log_file}\nmaillog_file_prefixes = {settings.log_file.parent}\n"
+
+
+def _instances(settings: Settings) -> str:
+    """Further instances on this host (postmulti(1)), started together with this one."""
+    if not settings.instances:
+        return ""
+    return f"""\
+multi_instance_wrapper = ${{command_directory}}/postmulti -p --
+multi_instance_enable = yes
+multi_instance_directories = {" ".join(map(str, settings.instances))}
+"""
+
+
+def names(settings: Settings) -> str:
+    """How it looks up names; empty: in the DNS."""
+    if settings.dns:
+        return ""
+    return """
+# --- Names from /etc/hosts alone
+smtp_dns_support_level = disabled
+smtp_host_lookup = native
+lmtp_dns_support_level = disabled
+lmtp_host_lookup = native
+"""
+
+
+def tls(settings: Settings) -> str:
+    """Its TLS settings, the last lines of main.cf."""
+    if settings.certificate is None:
+        return (
+            "\n# --- TLS: offered to nobody, as there is no certificate; asked for where others offer it\n" + _OUTGOING
+        )
+    return f"""
+# --- TLS
+smtpd_tls_chain_files = {settings.certificate}
+smtpd_tls_security_level = may
+{_OUTGOING}"""
+
+
+_OUTGOING = "smtp_tls_security_level = may\n"
+SERVICES = """\
 # What is queued anew (a release with forwarding) does not wait a minute.
 pickup unix n - n 2 1 pickup
 cleanup unix n - n - 0 cleanup
@@ -190,41 +244,4 @@ anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 """
-
-
-def _list(values: Iterable[str]) -> str:
-    """The values of one parameter, a line each."""
-    return ",".join(f"\n    {one}" for one in values)
-
-
-def _log(settings: Settings) -> str:
-    if settings.log_file is None:
-        return ""
-    return f"maillog_file = {settings.log_file}\nmaillog_file_prefixes = {settings.log_file.parent}\n"
-
-
-def _names(settings: Settings) -> str:
-    if settings.dns:
-        return ""
-    return """
-# --- Names from /etc/hosts alone
-smtp_dns_support_level = disabled
-smtp_host_lookup = native
-lmtp_dns_support_level = disabled
-lmtp_host_lookup = native
-"""
-
-
-def _tls(settings: Settings) -> str:
-    if settings.certificate is None:
-        return (
-            "\n# --- TLS: offered to nobody, as there is no certificate; asked for where others offer it\n" + _OUTGOING
-        )
-    return f"""
-# --- TLS
-smtpd_tls_chain_files = {settings.certificate}
-smtpd_tls_security_level = may
-{_OUTGOING}"""
-
-
-_OUTGOING = "smtp_tls_security_level = may\n"
+"""What every instance runs."""

@@ -65,7 +65,8 @@ class Settings:
     `exchange_networks` may use. `own_networks`: whose mail is relayed anywhere.
     `queue_days`: how long mail waits at most; `expansion`: recipients that one message to a group may become.
     `config_dir`, `queue_dir`, `data_dir`: absolute. `log_file`: None: syslog. `dns`: False takes names from
-    /etc/hosts alone, with no MX (the lab). `certificate` holds chain and key.
+    /etc/hosts alone, with no MX (the lab). `certificate` holds chain and key. `instances`: the configuration
+    directories of further instances on the host (relay.py).
     """
 
     hostname: str
@@ -88,6 +89,7 @@ class Settings:
     log_file: Path | None = None
     certificate: Path | None = None
     dns: bool = True
+    instances: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.domains:
@@ -106,7 +108,7 @@ class Settings:
                 raise ConfigError("not a host or domain name", about=name)
             if name in self.stores and name.lower() in {one.value for one in Route}:
                 raise ConfigError("a store cannot be called like a route", about=name)
-        places = (self.config_dir, self.queue_dir, self.data_dir, self.log_file, self.certificate)
+        places = (self.config_dir, self.queue_dir, self.data_dir, self.log_file, self.certificate, *self.instances)
         texts = (*self.exchange_networks, *self.own_networks, self.listen, self.listen_exchange)
         for text in (*map(str, filter(None, places)), *texts):
             if not _PLAIN.fullmatch(text):
