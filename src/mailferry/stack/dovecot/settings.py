@@ -22,6 +22,7 @@ EXCHANGE = "exchange"
 FIELDS = {"uid": "uid", "mail": "mail", "principal": "mailferryPrincipal"}
 """What Exchange's name for a person can be made of → the attribute."""
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PLAIN = re.compile(r"[^\s$#{}\"'\\%]+")
 
 
@@ -122,7 +123,10 @@ class Settings:
         paths = (self.certificate, self.key, self.config_dir, self.base_dir, self.state_dir, self.log_file)
         texts = [self.hostname, *self.addresses, *(str(path) for path in paths if path)]
         if self.store is not None:
-            texts += [self.store.name, str(self.store.mail_dir), *self.store.owner]
+            texts += [str(self.store.mail_dir)]
+            for name in (self.store.name, *self.store.owner):
+                if not _NAME.fullmatch(name):
+                    raise ConfigError("a name here is of letters, digits, dots and hyphens", about=name)
             if self.store.rspamd is not None:
                 texts.append(self.store.rspamd.folder)
             _check_networks(*self.store.master_networks, *self.store.trusted)
