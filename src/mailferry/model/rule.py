@@ -68,7 +68,7 @@ class Action(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Predicate:
     """One condition or exception; any of its `values` fits. A yes-or-no condition has none."""
 
     what: Condition
@@ -92,8 +92,8 @@ class Rule:
     name: str
     order: int
     origin: str
-    conditions: tuple[Test, ...] = ()
-    exceptions: tuple[Test, ...] = ()
+    conditions: tuple[Predicate, ...] = ()
+    exceptions: tuple[Predicate, ...] = ()
     actions: tuple[Deed, ...] = ()
     enabled: bool = True
     error: str = ""

@@ -23,7 +23,7 @@ from mailferry.plan.wellknown import special_use_by_name
 from mailferry.rules.convert import Converted, convert
 from mailferry.rules.files import behaviours
 from mailferry.rules.names import Rating
-from mailferry.rules.tests import Owner
+from mailferry.rules.predicates import Owner
 
 MOST_BYTES = 64 << 20
 """A file larger than that is no export of rules."""

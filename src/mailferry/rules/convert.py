@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from mailferry.model.rule import Action, Audience, Behaviour, Deed, Junk, OutOfOffice, Rule
 from mailferry.rules.names import ACTIONS, Rating
-from mailferry.rules.tests import Owner, Said, current, people_of, test_of, utc
+from mailferry.rules.predicates import Owner, Said, current, people_of, test_of, utc
 from mailferry.wire import sieve
 from mailferry.wire.sieve import Command, Comment, Tag, all_of, any_of, not_
 

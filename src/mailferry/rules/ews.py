@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from xml.etree import ElementTree
 
-from mailferry.model.rule import Action, Audience, Behaviour, Condition, Deed, OutOfOffice, Rule, Test
+from mailferry.model.rule import Action, Audience, Behaviour, Condition, Deed, OutOfOffice, Predicate, Rule
 from mailferry.rules import values
 from mailferry.rules.names import ACTIONS, CONDITIONS, Row, Shape
 
@@ -60,7 +60,7 @@ _PARTS = frozenset(
 )
 
 
-def _tests(element: Element | None, unknown: list[str]) -> Iterator[Test]:
+def _tests(element: Element | None, unknown: list[str]) -> Iterator[Predicate]:
     for one in element if element is not None else ():
         what = _CONDITIONS.get(_name(one))
         found = None if what is None else _values(CONDITIONS[what], one)
@@ -68,7 +68,7 @@ def _tests(element: Element | None, unknown: list[str]) -> Iterator[Test]:
             if _text(one).lower() != "false":
                 unknown.append(_name(one))
         else:
-            yield Test(what, found)
+            yield Predicate(what, found)
 
 
 def _actions(element: Element | None, unknown: list[str]) -> Iterator[Deed]:

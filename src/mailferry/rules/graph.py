@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from mailferry.model.rule import Audience, Behaviour, Deed, OutOfOffice, Rule, Test
+from mailferry.model.rule import Audience, Behaviour, Deed, OutOfOffice, Predicate, Rule
 from mailferry.rules import values
 from mailferry.rules.names import ACTIONS, CONDITIONS, Row, Shape
 
@@ -67,7 +67,7 @@ def _rule(origin: str, value: Value) -> Rule:
     )
 
 
-def _tests(given: Value | None, unknown: list[str]) -> list[Test]:
+def _tests(given: Value | None, unknown: list[str]) -> list[Predicate]:
     tests = []
     for name, value in (given or {}).items():
         if not _is_set(value) or name.startswith("@"):
@@ -77,7 +77,7 @@ def _tests(given: Value | None, unknown: list[str]) -> list[Test]:
         if what is None or found is None:
             unknown.append(name)
         else:
-            tests.append(Test(what, found))
+            tests.append(Predicate(what, found))
     return tests
 
 

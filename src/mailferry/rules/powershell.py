@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mailferry.model.rule import Audience, Behaviour, Condition, Deed, Junk, OutOfOffice, Rule, Test
+from mailferry.model.rule import Audience, Behaviour, Condition, Deed, Junk, OutOfOffice, Predicate, Rule
 from mailferry.rules import values
 from mailferry.rules.names import ACTIONS, CONDITIONS, MESSAGE_TYPE, Shape
 
@@ -80,8 +80,8 @@ def _owner(given: Row) -> str:
 
 
 def _rule(origin: str, row: Row, given: Row, number: int) -> Rule:
-    conditions: list[Test] = []
-    exceptions: list[Test] = []
+    conditions: list[Predicate] = []
+    exceptions: list[Predicate] = []
     actions: list[Deed] = []
     unknown: list[str] = []
     for name, value in row.items():
@@ -113,11 +113,11 @@ def _rule(origin: str, row: Row, given: Row, number: int) -> Rule:
     )
 
 
-def _condition(key: str, value: Any, given: Row, prefix: str) -> Test | None:
+def _condition(key: str, value: Any, given: Row, prefix: str) -> Predicate | None:
     """The condition that a property says; a range from both of its properties. None: not one, or not readable."""
     if key == MESSAGE_TYPE.lower():
         what = _BY_PROPERTY.get(f"{key}={_text(value).lower()}")
-        return None if what is None else Test(what)
+        return None if what is None else Predicate(what)
     what = _BY_PROPERTY.get(key)
     if what is None:
         return None
@@ -128,9 +128,9 @@ def _condition(key: str, value: Any, given: Row, prefix: str) -> Test | None:
             there = given.get(prefix + name.lower())
             parts.append(read(there) if _is_set(there) else "")
         first, last = parts
-        return None if first is None or last is None else Test(what, (first, last))
+        return None if first is None or last is None else Predicate(what, (first, last))
     found = _values(CONDITIONS[what].shape, value, _SENSITIVITY if what is Condition.SENSITIVITY else _IMPORTANCE)
-    return None if found is None else Test(what, found)
+    return None if found is None else Predicate(what, found)
 
 
 def _action(key: str, value: Any) -> Deed | None:

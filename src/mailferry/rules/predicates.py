@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from mailferry.model.rule import Condition, Test
+from mailferry.model.rule import Condition, Predicate
 from mailferry.rules.names import CONDITIONS, Rating
 from mailferry.wire import sieve
 from mailferry.wire.sieve import Tag, all_of, any_of, not_
@@ -55,7 +55,7 @@ class Said:
             self.notes.append(text)
 
 
-def test_of(one: Test, owner: Owner, said: Said) -> sieve.Test | None:
+def test_of(one: Predicate, owner: Owner, said: Said) -> sieve.Test | None:
     """The Sieve test; None with a note of `said` where there is none."""
     row = CONDITIONS[one.what]
     if row.rating is Rating.MANUAL:
@@ -198,7 +198,7 @@ def _classes(values: Sequence[str], owner: Owner, said: Said) -> sieve.Test | No
     return any_of(tests)
 
 
-def _dates(one: Test, owner: Owner, said: Said) -> sieve.Test | None:
+def _dates(one: Predicate, owner: Owner, said: Said) -> sieve.Test | None:
     tests = []
     for relation, value in zip(("ge", "le"), one.values, strict=True):
         if value:
@@ -229,7 +229,7 @@ def utc(text: str) -> str | None:
     return f"{moment.replace(tzinfo=None, microsecond=0).isoformat()}+00:00"
 
 
-def _sizes(one: Test, owner: Owner, said: Said) -> sieve.Test | None:
+def _sizes(one: Predicate, owner: Owner, said: Said) -> sieve.Test | None:
     try:
         least, most = (int(value) if value else None for value in one.values)
     except ValueError:
