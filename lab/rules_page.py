@@ -13,28 +13,32 @@ HEAD = """\
 
     mailferry rules convert ann.json ben.xml --output sieve
 
-turns exports into one Sieve script for each mailbox and a report, `rules.csv`. It needs no server, no settings and no Exchange.
-On Exchange's side:
+turns exports into one Sieve script for each mailbox and a report, `rules.csv`. It needs no server, no settings and no
+Exchange. On Exchange's side:
 
     Get-InboxRule -Mailbox ann | ConvertTo-Json -Depth 4 > ann.json
     Get-MailboxAutoReplyConfiguration ann | ConvertTo-Json > ann-away.json
     Get-MailboxJunkEmailConfiguration ann | ConvertTo-Json > ann-junk.json
 
-Also read: `Export-Clixml`, `Export-Csv` (which loses lists: a rule with a lost list is left to a human), Graph's `messageRules` and `mailboxSettings`, and the
-answers of EWS to GetInboxRules and GetUserOofSettings. Graph and EWS do not say whose mailbox it is: the file's name does (`ann@acme.example.json`).
+Also read: `Export-Clixml`, `Export-Csv` (which loses lists: a rule with a lost list is left to a human), Graph's
+`messageRules` and `mailboxSettings`, and the answers of EWS to GetInboxRules and GetUserOofSettings. Graph and EWS do
+not say whose mailbox it is: the file's name does (`ann@acme.example.json`).
 
 | option | |
 |---|---|
-| `--owners FILE.csv` | `owner,addresses`: how the export calls somebody, and all addresses, the main one first (blanks between). Conditions on "me" need it |
+| `--owners FILE.csv` | `owner,addresses`: a mailbox as the export calls it, all its addresses, the main one first |
 | `--domain NAME` | the organisation's domains: out-of-office texts differ inside and outside |
-| `--separator`, `--extensions`, `--redirects` | of the server: between folder names, what it announces, how many redirects it makes |
+| `--separator`, `--extensions`, `--redirects` | of the server: in folder names, what it announces, how many |
 
-Each rule comes out as **exact**, **approximate** (with the difference in a sentence) or **manual** (with what its owner has to do). Never a guess: a rule with a condition, a
-person or a folder that is not known does nothing at all, and says so. Rules that are switched off stay in the script as comments; those that Exchange itself did not run are
-named. What a lost rule would have stopped makes all rules after it approximate. Nothing is deleted that was also to be passed on, when passing it on is not possible.
+Each rule comes out as **exact**, **approximate** (with the difference in a sentence) or **manual** (with what its
+owner has to do). Never a guess: a rule with a condition, a person or a folder that is not known does nothing at all,
+and says so. Rules that are switched off stay in the script as comments; those that Exchange itself did not run are
+named. What a lost rule would have stopped makes all rules after it approximate. Nothing is deleted that was also to
+be passed on, when passing it on is not possible.
 
-In the script: blocked senders first, then out-of-office (it answers whatever the rules do), then the rules in their order. Values of one condition are alternatives, conditions all
-have to fit, one exception is enough to stop a rule. Letters beyond A to Z are compared as written, in capitals and in small letters, since Sieve knows no more.
+In the script: blocked senders first, then out-of-office (it answers whatever the rules do), then the rules in their
+order. Values of one condition are alternatives, conditions all have to fit, one exception is enough to stop a rule.
+Letters beyond A to Z are compared as written, in capitals and in small letters, since Sieve knows no more.
 """
 
 
