@@ -9,6 +9,7 @@ import json
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -49,8 +50,8 @@ class WaveLab:
         with closing(open_ledger(self.place)) as ledger:
             yield ledger
 
-    def settings(self, **coexist: Any) -> None:
-        """Write mailferry.toml; `coexist`: further keys of that table, as TOML."""
+    def settings(self, reload_before: str = "", **coexist: Any) -> None:
+        """Write mailferry.toml; `coexist`: further keys of that table. `reload_before`: a command before a reload."""
         sides = self.sides
         own = f"-c {sides.postfix.config_dir}"
         (self.folder / "writer").write_text(WRITER_PASSWORD)
@@ -85,7 +86,7 @@ workers = 1
 name = "mx"
 postqueue = "postqueue {own}"
 postsuper = "postsuper {own}"
-reload = "postfix {own} reload"
+reload = "sh -c '{reload_before or ":"}; postfix {own} reload'"
 smtp = "127.0.0.1:{sides.postfix.port}"
 """)
 
@@ -138,6 +139,22 @@ smtp = "127.0.0.1:{sides.postfix.port}"
         """As the ledger has it."""
         with self.ledger() as ledger:
             return next(one for one in ledger_waves.moves(ledger) if one.mail == address)
+
+    def wait(self, address: str, state: MoveState, seconds: float = 30.0) -> None:
+        """Until its move is in this state."""
+        deadline = time.monotonic() + seconds
+        while self.move(address).state is not state:
+            assert time.monotonic() < deadline, self.move(address)
+            time.sleep(0.02)
+
+    def route(self, address: str) -> tuple[str, str]:
+        """Token and store of now."""
+        directory = self.sides.openldap.connect()
+        names = ["mailferryRoute", "mailHost"]
+        ((_, entry),) = directory.search_s(self.sides.openldap.suffix, 2, f"(mail={address})", names)
+        directory.unbind_s()
+        token, store = (entry.get(name, [b""])[0].decode() for name in names)
+        return token, store
 
     def states(self, address: str) -> list[MoveState]:
         """All that it has entered, in their order."""

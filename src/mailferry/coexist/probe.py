@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from email.utils import format_datetime, localtime
 
 from mailferry.coexist.parking import LOOK_SECONDS, Queue, Waiting, is_parked
-from mailferry.errors import Temporary
+from mailferry.errors import SafetyStop, Temporary
 
 _TEXT = "A test of Mailferry whether mail waits while this mailbox is moved. It may be deleted."
 SMTP_SECONDS = 30.0
@@ -41,7 +41,8 @@ class Probe:
 
 
 async def prove(queues: Sequence[Queue], probe: Probe, address: str) -> None:
-    """Return when a probe from each side was parked for the address (the primary one). Temporary: one was not."""
+    """Return when a probe from each side was parked for the address (the primary one). SafetyStop: one was not;
+    Temporary: one could not be sent."""
     await clear(queues, probe, address)
     places = [(queue.mta.name, queue.mta.smtp, [queue]) for queue in queues if queue.mta.smtp is not None]
     if probe.exchange is not None:
@@ -78,7 +79,7 @@ async def _one(name: str, at: tuple[str, int], queues: Sequence[Queue], probe: P
             return
         if time.monotonic() > deadline or (seen and not found):
             why = "it was delivered" if seen and not found else f"it is not in {_named(queues)}"
-            raise Temporary(
+            raise SafetyStop(
                 f"a probe message from {name} did not wait: {found[0].why if found else why}",
                 about=address,
                 advice=f"mailferry route show {address}; where does this Postfix read its routes?",

@@ -18,6 +18,7 @@ from mailferry.errors import (
     Fenced,
     IntegrityError,
     MailferryError,
+    RemoteProtocolError,
     SafetyStop,
     Temporary,
     UserError,
@@ -97,17 +98,28 @@ async def advance(ctx: Context, move: Move, lease: Lease, goal: Goal) -> Move:
 
 
 async def _limited(ctx: Context, move: Move, lease: Lease, step: Step) -> Move:
-    """The step, in the time that is left for it."""
+    """The step; of who is parked, again and again in the time that is left."""
     if move.state not in LIMIT:
         return await step(ctx, move, lease)
     most, least = ctx.settings.longest_park, LIMIT[move.state]
     left = max(least, (move.parked or move.entered) + most - time.time())
+    last = ""
+    pause = PAUSE_SECONDS
     try:
         async with asyncio.timeout(left):
-            return await step(ctx, move, lease)
+            while True:
+                try:
+                    if last and (now := await ctx.read(move)).state is not move.state:
+                        return now  # what failed was only to hear of it
+                    return await step(ctx, move, lease)
+                except (Temporary, RemoteProtocolError) as error:
+                    last = f"{error.about}: {error.message}"
+                    ctx.say(move, f"{last}; next attempt in {pause:.1f} s")
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, PAUSE_MOST)
     except TimeoutError:
-        text = f"it is only {move.state.value} {max(most, least):.0f} seconds after it was parked"
-        raise Temporary(text, about=move.mail, advice="coexist.longest_park is the limit") from None
+        text = f"it was still {move.state.value} after {max(most, least):g} seconds (longest_park)"
+        raise Temporary(f"{text}: {last}" if last else text, about=move.mail) from None
 
 
 async def _after(ctx: Context, move: Move, lease: Lease, error: BaseException) -> Move | None:

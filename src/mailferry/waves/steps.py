@@ -3,7 +3,7 @@
     planned ─begin→ seeding ─seed→ seeded ─ready→ parked ─settle→ settled ─catch_up→ caught up ─verify→ verified
     ─switch→ switched ─release→ released ─sweep→ swept
 
-Retries nothing but where said, and handles no failure: advance.py does. Invariants: each may be done again at any time,
+Retries nothing and handles no failure: advance.py does. Invariants: each may be done again at any time,
 whatever part of it was done before; what it changes outside, the ledger has said before; `parked` is entered before the
 route says so, `switched` after, so that the ledger never believes somebody's mail to flow who is parked.
 """
@@ -91,7 +91,7 @@ async def ready(ctx: Context, move: Move, lease: Lease) -> Move:
 async def settle(ctx: Context, move: Move, lease: Lease) -> Move:
     """The route says `parked`, on both sides, and is seen to be so."""
     await ctx.intend(move, lease, MoveState.SETTLED)
-    await patiently(ctx, move, lambda: divert(ctx, move))
+    await divert(ctx, move)
     await forget(ctx, move)
     await prove(ctx, move)
     return await ctx.enter(move, lease, MoveState.SETTLED)
@@ -109,12 +109,12 @@ async def verify(ctx: Context, move: Move, lease: Lease) -> Move:
     """Both sides are compared; SafetyStop where the score or the right-person check does not allow the switch."""
     await ctx.intend(move, lease, MoveState.VERIFIED)
     ctx.say(move, "verifying")
-    score = await patiently(ctx, move, lambda: _score(ctx, move, lease))
+    score = await _score(ctx, move, lease)
     for _ in range(VERIFY_ROUNDS - 1):
         if score <= Score.GOOD:
             break
         await _copy(ctx, ctx.parked_engine(), move, lease)
-        score = await patiently(ctx, move, lambda: _score(ctx, move, lease))
+        score = await _score(ctx, move, lease)
     if score is Score.POOR:
         raise SafetyStop(
             "the verification's score is Poor", about=move.mail, advice="mailferry report; then seed again"
@@ -129,14 +129,14 @@ async def switch(ctx: Context, move: Move, lease: Lease) -> Move:
     """The route says `local`: from now on the open mailbox is the one."""
     ctx.say(move, "switching")
     await ctx.intend(move, lease, MoveState.SWITCHED)
-    await patiently(ctx, move, lambda: set_route(ctx, move, Route.LOCAL, Route.PARKED))
+    await set_route(ctx, move, Route.LOCAL, Route.PARKED)
     return await ctx.enter(move, lease, MoveState.SWITCHED, durable=True)
 
 
 async def release(ctx: Context, move: Move, lease: Lease) -> Move:
     """What is parked goes to the store."""
     await ctx.intend(move, lease, MoveState.RELEASED)
-    left = await patiently(ctx, move, lambda: let_go(ctx, move))
+    left = await let_go(ctx, move)
     return await ctx.enter(move, lease, MoveState.RELEASED, released=time.time(), error=left)
 
 
