@@ -70,7 +70,7 @@ class Both:
         server = ldap.Server(
             self.ad.tls_url, user=self.ad.admin_dn, secret=Secret(PASSWORD), ca_file=str(self.ad.ca_file)
         )
-        return TargetAddresses((server,), lambda work: work(self.ledger), 5.0, 0.1)
+        return TargetAddresses((server,), lambda work: work(self.ledger))
 
     def send(self, side: Postfix, to: str | list[str], text: str, sender: str) -> None:
         """Hand in a message on one side."""

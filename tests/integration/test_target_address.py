@@ -38,7 +38,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Samba]:
         yield server
 
 
-def port(ledger: Ledger, *controllers: Samba, **more: Any) -> TargetAddresses:
+def port(ledger: Ledger, *controllers: Samba) -> TargetAddresses:
     servers = [
         Server(one.tls_url, user=one.admin_dn, secret=Secret(PASSWORD), ca_file=str(one.ca_file)) for one in controllers
     ]
@@ -48,7 +48,7 @@ def port(ledger: Ledger, *controllers: Samba, **more: Any) -> TargetAddresses:
         with lock:
             return work(ledger)
 
-    return TargetAddresses(servers, do, **{"patience": 0.0, "poll": 0.05, **more})
+    return TargetAddresses(servers, do)
 
 
 def id_of(samba: Samba, dn: str) -> str:
@@ -137,7 +137,7 @@ def test_a_change_between_reading_and_writing_is_not_overwritten(
             ledger.audit(what, **data)
 
     exchange = port(ledger, samba)
-    exchange = TargetAddresses(exchange.servers, lambda work: work(Slow()), 0.0)  # type: ignore[arg-type]
+    exchange = TargetAddresses(exchange.servers, lambda work: work(Slow()))  # type: ignore[arg-type]
     with pytest.raises(Temporary, match="somebody else has just changed"):
         exchange.park(who, OPEN)
     assert target(samba, dn) == [b"SMTP:quick@partner.example"]
@@ -156,10 +156,8 @@ def test_nobody_is_parked_before_every_controller_shows_it(samba: Samba, other: 
         exchange.park(who, OPEN)
     assert target(samba, dn) == [f"SMTP:{OPEN}".encode()], "it is written, and waited for"
     assert exchange.show(who)[1] == (f"{other.tls_url} shows none",)
-    late = threading.Timer(0.5, lambda: other.modify(dn, replace={"targetAddress": f"SMTP:{OPEN}"}))
-    late.start()
-    assert not port(ledger, samba, other, patience=10.0).park(who, OPEN).made
-    late.join()
+    other.modify(dn, replace={"targetAddress": f"SMTP:{OPEN}"})
+    assert not exchange.park(who, OPEN).made
     done = exchange.restore(who)
     assert done.made and done.lagging == (f"{other.tls_url} shows SMTP:{OPEN}",)
     other.halt()
@@ -177,10 +175,10 @@ def test_refusals_say_why(samba: Samba, ledger: Ledger, new_user: Callable[[], s
         exchange.park("csv:alice", OPEN)
     reader = Server(samba.tls_url, user=samba.reader_principal, secret=Secret(PASSWORD), ca_file=str(samba.ca_file))
     with pytest.raises(Permanent, match="no right"):
-        TargetAddresses([reader], exchange.do, 0.0).park(who, OPEN)
+        TargetAddresses([reader], exchange.do).park(who, OPEN)
     wrong = Server(samba.tls_url, user=samba.admin_dn, secret=Secret("wrong"), ca_file=str(samba.ca_file))
     with pytest.raises(AuthError):
-        TargetAddresses([wrong], exchange.do, 0.0).park(who, OPEN)
+        TargetAddresses([wrong], exchange.do).park(who, OPEN)
     samba.delete(dn)
     with pytest.raises(UserError, match="nobody in Active Directory"):
         exchange.park(who, OPEN)

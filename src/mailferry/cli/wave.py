@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mailferry.cli import options, wave_plan
+from mailferry.cli import options, wave_plan, wave_script
 from mailferry.cli.directory import config
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def wave_command() -> None:
     """Move people in waves, while mail keeps coming: plan, seed, cut over, sweep, done."""
 
 
-for _command in wave_plan.COMMANDS:
+for _command in (*wave_plan.COMMANDS, wave_script.script_command):
     wave_command.add_command(_command)
 
 

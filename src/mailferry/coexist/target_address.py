@@ -9,7 +9,6 @@ its own connections and blocks.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +25,10 @@ PARK_INTENDED, PARK = "target address park intended", "target address parked"
 RESTORE_INTENDED, RESTORE = "target address restore intended", "target address restored"
 """What the audit calls a change before and after; data: id, dn, controller, before, after."""
 
-POLL_SECONDS = 1.0
+SCRIPTED = "target address script written"
+"""What it calls a person in a script for Exchange's administrator, who may or may not run it; the same data."""
+
+RETRY_SECONDS = 1.0
 _STALE = (Result.NO_SUCH_ATTRIBUTE, Result.VALUE_EXISTS, Result.CONSTRAINT)
 
 Do = Callable[[Callable[[Ledger], Any]], Any]
@@ -49,20 +51,18 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class TargetAddresses:
-    """The port. `servers`: the controller that is written to, then all others that Exchange asks. `do`: the ledger.
-    `patience`: seconds that `park` waits for all of them."""
+    """The port. `servers`: the controller that is written to, then all others that Exchange asks. `do`: the ledger."""
 
     servers: Sequence[ldap.Server]
     do: Do
-    patience: float = 60.0
-    poll: float = POLL_SECONDS
 
     def park(self, source_id: str, address: str, *, dry_run: bool = False) -> Written:
-        """Divert mail for the recipient with this id to `address` (`UID@` the open routing domain), and return when
+        """Divert mail for the recipient with this id to `address` (`UID@` the open routing domain). When this returns,
         every controller shows it.
 
-        Temporary: some do not show it yet, or they disagree about what was there before, or somebody else is changing
-        it; call again. UserError: there is no such recipient. What connecting and writing raises.
+        Temporary, to be called again: it is written and some do not show it yet; or they disagree about what was there
+        before, or somebody else is changing it. UserError: there is no such recipient. What connecting and writing
+        raises.
         """
         if wrong := fault(address) or (None if address.isascii() else "letters beyond ASCII"):
             raise ConfigError(f"it cannot be an external address: {wrong}", about=address)
@@ -78,20 +78,20 @@ class TargetAddresses:
                         f"{self.servers[0].url}, but {'; '.join(unlike)}",
                         about=now.dn,
                         advice="wait for their replication, then run again",
-                        retry_after=self.poll,
+                        retry_after=RETRY_SECONDS,
                     )
-                before = self._former(source_id, now.target) if now.target else ""
+                before = self.do(lambda ledger: former(ledger, source_id, now.target))
                 self._change(connection, now, wanted, before, PARK_INTENDED, PARK)
                 made = True
         written = Written(now.dn, now.target, wanted, made)
         if dry_run:
             return written
-        if lagging := self._wait(source_id, wanted):
+        if lagging := self._unlike(source_id, wanted, self.servers[1:]):
             raise Temporary(
                 f"domain controllers do not show its targetAddress {wanted} yet: {'; '.join(lagging)}",
                 about=now.dn,
                 advice="wait for their replication; take one that is gone out of coexist.exchange.controllers",
-                retry_after=self.poll,
+                retry_after=RETRY_SECONDS,
             )
         return written
 
@@ -127,12 +127,6 @@ class TargetAddresses:
         with ldap.Connection(self.servers[0]) as connection:
             return by_address(connection, address)
 
-    def _former(self, source_id: str, target: str) -> str:
-        """What to give back in the end: the value that is there, or what was there before it if it is ours."""
-        parked = self.do(lambda ledger: audit.latest(ledger, PARK_INTENDED, source_id))
-        ours = parked is not None and _same(parked.data["after"], target)
-        return str(parked.data["before"]) if parked is not None and ours else target
-
     def _change(
         self, connection: ldap.Connection, now: OnExchange, after: str, before: str, intended: str, done: str
     ) -> None:
@@ -158,16 +152,6 @@ class TargetAddresses:
             raise Temporary("somebody else has just changed its targetAddress", about=now.dn) from error
         self.do(lambda ledger: ledger.audit(done, **data))
 
-    def _wait(self, source_id: str, value: str) -> list[str]:
-        """Those that do not show the value when time is up."""
-        deadline = time.monotonic() + self.patience
-        waiting: Iterable[ldap.Server] = self.servers
-        while unlike := self._unlike(source_id, value, waiting):
-            if time.monotonic() + self.poll > deadline:
-                return unlike
-            time.sleep(self.poll)
-        return []
-
     def _unlike(self, source_id: str, value: str, servers: Iterable[ldap.Server]) -> list[str]:
         """Which controllers show something else, and what."""
         found = []
@@ -181,6 +165,15 @@ class TargetAddresses:
             if not _same(there, value):
                 found.append(f"{server.url} shows {there or 'none'}")
         return found
+
+
+def former(ledger: Ledger, source_id: str, target: str) -> str:
+    """What to give back in the end: the value that is there, or what was there before it if it is ours."""
+    if not target:
+        return ""
+    lines = filter(None, (audit.latest(ledger, what, source_id) for what in (PARK_INTENDED, SCRIPTED)))
+    ours = [one for one in lines if _same(one.data["after"], target)]
+    return str(max(ours, key=lambda one: one.id).data["before"]) if ours else target
 
 
 def _same(one: str, other: str) -> bool:

@@ -29,6 +29,3 @@ class ExchangeAccess(Table):
         description="URLs of all domain controllers that Exchange's servers ask. Nobody counts as parked before each "
         "of them shows the external address.",
     )
-    replication_seconds: float = Field(
-        default=60.0, ge=0, description="How long one attempt waits for all of them; then it is tried again later."
-    )

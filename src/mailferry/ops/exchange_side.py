@@ -37,7 +37,7 @@ def _port(settings: Settings, access: ExchangeAccess, do: Do) -> TargetAddresses
     sources = [_source(settings.directory.source, access, access.url)]
     sources += [_source(settings.directory.source, access, url) for url in access.controllers]
     servers = {one.url: one for one in map(server_of, sources)}
-    return TargetAddresses(tuple(servers.values()), do, access.replication_seconds)
+    return TargetAddresses(tuple(servers.values()), do)
 
 
 def _source(source: Source, access: ExchangeAccess, url: str | None) -> Source:
