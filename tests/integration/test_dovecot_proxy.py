@@ -118,6 +118,13 @@ def test_pop3_and_managesieve_go_the_same_way(clients: Clients) -> None:
     assert (clients.stores["store2"].mail_dir / uid / "sieve" / "mine.sieve").read_text() == "keep;"
 
 
+def test_a_proxy_vouches_for_nobody_who_hands_in_mail(clients: Clients) -> None:
+    """It takes any password, and leaves the judgement to a server that such a client never reaches."""
+    uid = clients.add("spammer", mailferryRoute="local", mailHost="store1")
+    told = clients.proxy.doveadm("auth", "test", "-x", "service=smtp", uid, PASSWORD, check=False)
+    assert "auth failed" in told
+
+
 @pytest.mark.parametrize(
     "more",
     [{"mailferryRoute": "local", "mailHost": "store9"}, {"mailferryRoute": "local"}, {"mailferryRoute": "nonsense"}],

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -18,6 +19,7 @@ from lab.ldap_people import Text, person
 from lab.open_dovecot import MASTER, MASTER_PASSWORD, OpenDovecot
 from lab.openldap import OpenLdap
 from lab.postfix import open_side
+from lab.process import free_port
 from mailferry.stack.postfix.settings import Endpoint
 
 PASSWORD = "ferry-own"
@@ -135,6 +137,40 @@ class TestLogIn:
             own_openldap.halt()
             with pytest.raises(imaplib.IMAP4.error, match="UNAVAILABLE"), imap(store, "anna"):
                 pass
+
+    @pytest.mark.parametrize("right", [True, False], ids=["right", "somebody else"])
+    def test_the_directory_has_to_be_the_right_one(self, directory: OpenLdap, right: bool) -> None:
+        uid = add(directory, f"tls-{right}")
+        store = OpenDovecot(directory)
+        authority = directory.ca_file if right else store.ca_file
+        store.settings = replace(store.settings, directory=replace(store.settings.directory, ca_file=authority))
+        with store, imaplib.IMAP4("127.0.0.1", store.port) as client:
+            if right:
+                client.login(uid, PASSWORD)
+            else:
+                with pytest.raises(imaplib.IMAP4.error, match="UNAVAILABLE"):
+                    client.login(uid, PASSWORD)
+
+
+class TestHandingIn:
+    def test_postfix_asks_who_may(self, directory: OpenLdap) -> None:
+        """The authentication that Postfix does for its clients (smtpd_sasl_type = dovecot)."""
+        add(directory, "moved", mailLocalAddress=["moved@acme.example", "m@acme.example"])
+        add(directory, "stays", mailferryRoute="exchange")
+        add(directory, "gone", mailferryEnabled="FALSE")
+        store = OpenDovecot(directory)
+        port = free_port()
+        store.settings = replace(store.settings, sasl=Endpoint("127.0.0.1", port))
+        with store:
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as postfix:
+                assert postfix.recv(100).startswith(b"VERSION\t1\t")
+
+            def told(user: str, password: str = PASSWORD) -> str:
+                return store.doveadm("auth", "test", "-x", "service=smtp", user, password, check=False)
+
+            assert "auth succeeded" in told("m@acme.example") and "user=moved" in told("m@acme.example")
+            assert "auth succeeded" in told("stays")
+            assert "auth succeeded" not in told("stays", "wrong") + told("gone") + told("nobody")
 
 
 class TestDelivery:

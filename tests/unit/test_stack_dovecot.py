@@ -36,7 +36,7 @@ SETTINGS = Settings(
     "imap.acme.example", DIRECTORY, STORE, certificate=Path("/etc/ssl/imap.pem"), key=Path("/etc/ssl/imap.key")
 )
 FRONT = replace(SETTINGS, store=None, proxy=PROXY)
-BOTH = replace(SETTINGS, proxy=PROXY)
+BOTH = replace(SETTINGS, proxy=PROXY, sasl=Path("/var/spool/postfix/private/auth"))
 ALL = pytest.mark.parametrize("settings", [SETTINGS, FRONT, BOTH], ids=["store", "proxy", "both"])
 
 

@@ -161,6 +161,12 @@ class Dovecot(Table):
         description="HOST:PORT of the Postfix that takes what Sieve sends (notices of absence, forwarding); the stores "
         "have to be among its `own_networks`. Default: port 25 of `stack.postfix.hostname`.",
     )
+    sasl: Annotated[str, StringConstraints(pattern=r"^(/\S+|\S+:[0-9]{1,5})$")] | None = Field(
+        default=None,
+        description="Where Postfix asks who may hand in mail: a socket on the same host, such as "
+        "`/var/spool/postfix/private/auth`, or ADDRESS:PORT (passwords travel there in clear). Who is on Exchange may, "
+        "too.",
+    )
     over_quota: Literal["defer", "refuse"] = Field(
         default="defer",
         description="Mail for a full mailbox waits at Postfix (`defer`, 452), or goes back to its sender (`refuse`, "

@@ -38,6 +38,7 @@ def dovecot_settings(config: Config, store: str | None = None, *, proxy: bool = 
         addresses=wanted.listen,
         certificate=wanted.certificate,
         key=wanted.key,
+        sasl=_sasl(wanted.sasl),
         log_file=wanted.log,
     )
 
@@ -54,6 +55,7 @@ def kit(config: Config, store: str | None, *, proxy: bool, root: Path | None) ->
         base_dir=under(root, settings.base_dir),
         state_dir=under(root, settings.state_dir),
         log_file=under(root, settings.log_file or Path("/var/log/dovecot.log")),
+        sasl=under(root, settings.sasl) if isinstance(settings.sasl, Path) else settings.sasl,
         store=settings.store and replace(settings.store, mail_dir=under(root, settings.store.mail_dir)),
     )
     conf = f"-c {settings.config_dir}/dovecot.conf"
@@ -102,6 +104,12 @@ def _proxy(wanted: Dovecot, postfix: Postfix, own: str | None) -> Proxy:
         pop3 = endpoint(wanted.exchange_pop3).port if wanted.exchange_pop3 else 0
         places[EXCHANGE] = Backend(imap.host, "", imap.port, pop3)
     return Proxy(places, wanted.exchange_user, wanted.proxy_ca_file)
+
+
+def _sasl(text: str | None) -> Path | Endpoint | None:
+    if text is None:
+        return None
+    return Path(text) if text.startswith("/") else endpoint(text)
 
 
 def _address(host: str) -> str:

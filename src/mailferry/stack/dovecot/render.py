@@ -11,6 +11,7 @@ from mailferry.stack.dovecot import proxy, searches, sieve
 from mailferry.stack.dovecot.settings import MASTER, Settings, Store, written
 from mailferry.stack.file import File
 from mailferry.stack.openldap.render import hashed
+from mailferry.stack.postfix.settings import Endpoint
 
 _SPECIAL_USES = ("Archive", "Drafts", "Junk", "Sent", "Trash")
 
@@ -39,7 +40,7 @@ def masters(store: Store) -> str:
 
 def conf(settings: Settings) -> str:
     """dovecot.conf."""
-    return "".join((_common(settings), _master_user(settings), _store(settings), proxy.conf(settings)))
+    return "".join((_common(settings), _master_user(settings), _sasl(settings), _store(settings), proxy.conf(settings)))
 
 
 def _common(settings: Settings) -> str:
@@ -83,6 +84,34 @@ passdb {{
   driver = passwd-file
   args = username_format=%u {settings.config_dir}/masters
   master = yes
+}}
+"""
+
+
+def _sasl(settings: Settings) -> str:
+    where = settings.sasl
+    if where is None:
+        return ""
+    listener = f"""\
+  unix_listener {where} {{
+    mode = 0660
+    user = postfix
+    group = postfix
+  }}
+"""
+    if isinstance(where, Endpoint):
+        listener = f"  inet_listener {{\n    address = {where.host}\n    port = {where.port}\n  }}\n"
+    return f"""
+# --- Who may hand in mail: Postfix asks here (smtpd_sasl_type = dovecot), and gets the uid
+service auth {{
+{listener}}}
+protocol smtp {{
+  passdb {{
+    driver = ldap
+    args = {settings.config_dir}/{searches.send().file}
+    result_failure = return-fail
+    result_internalfail = return-fail
+  }}
 }}
 """
 

@@ -45,6 +45,8 @@ def searches(settings: Settings) -> Iterator[Search]:
         yield people(settings.store)
     if settings.proxy is not None:
         yield from passed_on(settings.proxy)
+    if settings.sasl is not None:
+        yield send()
 
 
 def passed_on(proxy: Proxy) -> Iterator[Search]:
@@ -60,6 +62,17 @@ def log_in(store: Store) -> Search:
         "Who may log in here: people whose mail goes to this store. Before their switch, and after a rollback, they\n"
         "cannot. The directory checks the password, and asks Active Directory where that is who knows it.",
         f"{_here(store)}{_ENABLED}",
+        ("=user=%{ldap:uid}",),
+        passdb=True,
+        bind=True,
+    )
+
+
+def send() -> Search:
+    return Search(
+        "send",
+        "Who may hand in mail at Postfix: everybody with a mailbox, on either side. The directory checks the password.",
+        f"{_ROUTED}{_ENABLED}",
         ("=user=%{ldap:uid}",),
         passdb=True,
         bind=True,

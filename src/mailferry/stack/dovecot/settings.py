@@ -99,7 +99,8 @@ class Settings:
     """One instance: a store, a proxy, or a store that passes on everybody whose mailbox is elsewhere.
 
     `addresses`: where it listens, `*` and `::`: everywhere. `certificate`, `key`: without them there is no TLS, for
-    loopback alone. `config_dir`, `base_dir`, `state_dir`: absolute. `log_file`: None: syslog.
+    loopback alone. `sasl`: where Postfix asks who may hand in mail: a socket on this host, or a port.
+    `config_dir`, `base_dir`, `state_dir`: absolute. `log_file`: None: syslog.
     """
 
     hostname: str
@@ -110,6 +111,7 @@ class Settings:
     addresses: tuple[str, ...] = ("*", "::")
     certificate: Path | None = None
     key: Path | None = None
+    sasl: Path | Endpoint | None = None
     config_dir: Path = Path("/etc/dovecot")
     base_dir: Path = Path("/run/dovecot")
     state_dir: Path = Path("/var/lib/dovecot")
@@ -120,7 +122,8 @@ class Settings:
             raise ConfigError("it is neither a store nor a proxy", about=self.hostname)
         if (self.certificate is None) != (self.key is None):
             raise ConfigError("certificate and key belong together", about=self.hostname)
-        paths = (self.certificate, self.key, self.config_dir, self.base_dir, self.state_dir, self.log_file)
+        socket = self.sasl if isinstance(self.sasl, Path) else None
+        paths = (self.certificate, self.key, socket, self.config_dir, self.base_dir, self.state_dir, self.log_file)
         texts = [self.hostname, *self.addresses, *(str(path) for path in paths if path)]
         if self.store is not None:
             texts += [str(self.store.mail_dir)]
