@@ -116,7 +116,7 @@ def ldif_files(step: Step, people: Sequence[Person]) -> Iterator[File]:
     """Change records for ldapmodify or ldifde, and those that undo them: each fails where the value is another."""
     back = step is Step.ROLLBACK
     for name, to_ours in ((step.value, not back), (f"{step.value}-undo", back)):
-        records = [_record(one, to_ours=to_ours) for one in people if one.ours.casefold() != one.before.casefold()]
+        records = [_record(one, to_ours=to_ours) for one in people]
         yield File(f"{name}.ldif", b"".join([ldif.HEADER, *records]))
 
 

@@ -122,9 +122,10 @@ def _person(connection: ldap.Connection, ledger: Ledger, site: Site, move: Move,
     except UserError as error:
         return error.message
     ours = f"SMTP:{move.uid}@{site.open_domain}"
-    return _unfit(there, ours, step) or Person(
-        move.source_id, move.mail, there.dn, ours, former(ledger, move.source_id, there.target)
-    )
+    before = former(ledger, move.source_id, there.target)
+    if step in (Step.PARK, Step.ROLLBACK) and before.casefold() == ours.casefold():
+        return "has our targetAddress already, set by somebody else: what was there before is not known"
+    return _unfit(there, ours, step) or Person(move.source_id, move.mail, there.dn, ours, before)
 
 
 def _unfit(there: OnExchange, ours: str, step: Step) -> str:
