@@ -80,7 +80,7 @@ def test_completion_offers_the_commands() -> None:
     [
         (["frobnicate"], 2, "No such command"),
         (["copy", "imaps://a@h"], 2, "TARGET"),
-        (["copy", "pst:x.pst", "maildir:/tmp/x"], 64, "not an address that Mailferry knows"),
+        (["copy", "ews:x", "maildir:/tmp/x"], 64, "not an address that Mailferry knows"),
         (["copy", "imaps://a:geheim@h", "maildir:/tmp/x"], 64, "password must not stand in an address"),
         (["copy", "imaps://a@h", "maildir:/tmp/x"], 64, "MAILFERRY_SOURCE_PASSWORD"),
         (["copy", "imaps://a@h", "maildir:/tmp/x", "--source-password", "geheim"], 78, "not a reference to a secret"),

@@ -69,7 +69,12 @@ def _print(one: Checked) -> None:
         return
     facts = one.facts
     click.echo(f"✓ {one.key}")
-    if "capabilities" in facts:
+    if "format" in facts:
+        click.echo(
+            f"  a file of Outlook ({facts['format']}), {size_text(facts['size'])}; {facts['folders']} folders, "
+            f"{facts['messages']} messages, {facts['left_out']} items that are no messages"
+        )
+    elif "capabilities" in facts:
         tls = facts["tls"] or "not encrypted"
         click.echo(f"  logged in, {tls}; server: {facts['quirks']}, “{facts['greeting']}”")
         place = f", below {facts['prefix']!r}" if facts["prefix"] else ""

@@ -18,10 +18,10 @@ from typing import TypeVar
 from urllib.parse import parse_qsl, unquote
 
 from mailferry.errors import MailferryError, UserError
-from mailferry.model.account import Account, ImapAccount, MaildirAccount, MaildirFlavour, Mechanism, Tls
+from mailferry.model.account import Account, ImapAccount, MaildirAccount, MaildirFlavour, Mechanism, PstAccount, Tls
 from mailferry.secret import Secret
 
-FORMS = "imaps://user@host[:port], imap://user@host[:port] (STARTTLS), maildir:PATH"
+FORMS = "imaps://user@host[:port], imap://user@host[:port] (STARTTLS), maildir:PATH, pst:FILE"
 PORTS = {"imaps": 993, "imap": 143}
 COLUMNS = {"source_user", "target_user", "source_password", "target_password"}
 _ADDRESS = re.compile(
@@ -54,12 +54,14 @@ def parse_address(text: str, *, user: str | None = None, secret: Secret | None =
 
     Options follow `?`, joined by `&`: `tls=none`, `verify=no`, `ca=FILE`, `auth=MECHANISM`, `admin=USER` (SASL
     authzid), `login=TEXT` (sent as user name, may hold `{user}`: `ACME\\\\admin\\\\{user}`), `certificate=FILE`,
-    `timeout=SECONDS`, `pop3=PORT`; for a Maildir `flavour=dovecot|courier|qmail`, `owner=USER`. UserError says what
-    is wrong with which address.
+    `timeout=SECONDS`, `pop3=PORT`; for a Maildir `flavour=dovecot|courier|qmail`, `owner=USER`; for a PST file
+    `owner=ADDRESS[,ADDRESS]`, `domain=DOMAIN`. UserError says what is wrong with which address.
     """
     text = _filled(text, user)
     if text.startswith("maildir:"):
         return _maildir(text)
+    if text.startswith("pst:"):
+        return _pst(text)
     found = _ADDRESS.fullmatch(text)
     if found is None:
         raise UserError("not an address that Mailferry knows", about=_shown(text), advice=f"use one of: {FORMS}")
@@ -115,6 +117,19 @@ def _maildir(text: str) -> MaildirAccount:
     return MaildirAccount(os.path.abspath(os.path.expanduser(path)), flavour, ids)
 
 
+def _pst(text: str) -> PstAccount:
+    path, _, rest = text.removeprefix("pst:").partition("?")
+    if not path or "\0" in path:
+        raise UserError("it names no file", about=_shown(text), advice="pst:/path/to/file.pst")
+    options = dict(parse_qsl(rest, keep_blank_values=True))
+    owner = tuple(one.strip() for one in options.pop("owner", "").split(",") if one.strip())
+    if not all("@" in one for one in owner):
+        raise UserError("the owner of a PST file is told by addresses", about=text, advice="owner=alice@acme.example")
+    domain = options.pop("domain", None)
+    _nothing_left(options, text)
+    return PstAccount(os.path.abspath(os.path.expanduser(path)), owner, domain)
+
+
 def _filled(text: str, user: str | None) -> str:
     def field(match: re.Match[str]) -> str:
         if user is None:
@@ -126,7 +141,7 @@ def _filled(text: str, user: str | None) -> str:
         if match[1] not in values:
             raise UserError(f"{match[0]} is not known", about=text, advice="use {user}, {localpart} or {domain}")
         value = values[match[1]]
-        if text.startswith("maildir:") and ("/" in value or value in ("", ".", "..") or "\0" in value):
+        if text.startswith(("maildir:", "pst:")) and ("/" in value or value in ("", ".", "..") or "\0" in value):
             raise UserError(f"{value!r} cannot be a directory's name", about=text)
         return value
 

@@ -84,6 +84,7 @@ async def _bring(work: FolderWork, listing: Listing) -> FolderDone:
     actions = compare(listing, known)
     uids = _to_copy(actions, listing, rows)
     listed = _count(work, listing, actions, rows, uids)
+    await work.leave_out(listing.left_out)
     if work.policy.source_wins or work.policy.carry_flags:
         await _carry_marks(work, actions)
     condemned = work.mailbox.suspects.condemned(row.id)
@@ -154,6 +155,8 @@ def _count(work: FolderWork, listing: Listing, actions: Actions, rows: list[Mess
     held = [m for m in rows if m.state in HELD and m.source_uid not in gone]
     mine = [m for m in held if m.pass_id == work.mailbox.pass_id and m.state == State.COPIED]
     counts.listed = len(listing.messages) if listing.complete else len(held) + len(uids)
+    counts.excluded = len(listing.left_out)
+    counts.listed += counts.excluded
     counts.copied = len(mine)
     counts.bytes = sum(m.size or 0 for m in mine)
     counts.there = len(held) - len(mine)

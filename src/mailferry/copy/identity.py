@@ -1,7 +1,8 @@
 """Is this still the same source mailbox, and is it another one than the target? (law 4). Changes nothing in either.
 
 Over plain IMAP a mailbox shows no immutable id: its identity is INBOX's uidvalidity with the fingerprints of its 20
-oldest messages. What has been deleted since proves nothing; what is there and differs is a safety stop.
+oldest messages. What has been deleted since proves nothing; what is there and differs is a safety stop. A store that
+shows such an id (`HasIdentity`) is bound to that.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from mailferry.copy.work import MailboxWork
 from mailferry.errors import ItemError, SafetyStop
 from mailferry.model.folder import INBOX, Folder
 from mailferry.plan.fingerprint import fingerprint
-from mailferry.sources.base import SourceSession, select_listed
+from mailferry.sources.base import HasIdentity, SourceSession, select_listed
 from mailferry.targets.lane import Lane
 
 OLDEST = 20
@@ -26,6 +27,9 @@ NO_FOLDER = 0
 async def check_identity(work: MailboxWork, lane: Lane, source: Sequence[Folder], target: Sequence[Folder]) -> None:
     """Bind the mailbox to the identity it shows, or compare with the one it is bound to. Raises SafetyStop."""
     ledger, accept = work.engine.ledger, work.engine.policy.accept
+    if isinstance(lane.source, HasIdentity) and lane.source.identity:
+        await _check_shown(work, lane.source.identity)
+        return
     inbox = next((folder for folder in source if folder.path == INBOX and folder.selectable), None)
     if inbox is None:
         return
@@ -55,6 +59,22 @@ async def check_target(work: MailboxWork, lane: Lane, target: Sequence[Folder], 
     except ItemError:
         return  # as above
     await _compare(work, lane.target, selected.status.uidvalidity, json.loads(bound), "target")
+
+
+async def _check_shown(work: MailboxWork, shown: str) -> None:
+    """The same for a store that shows an immutable id."""
+    ledger = work.engine.ledger
+    bound = (await ledger.call(lambda db: db.mailbox_by_id(work.lease.mailbox_id))).identity
+    known = json.loads(bound).get("id") if bound is not None else None
+    if known not in (None, shown) and Accept.IDENTITY not in work.engine.policy.accept:
+        raise SafetyStop(
+            "this is not the source that the first copy saw: another mailbox has its name now",
+            advice="make sure that this source belongs to this target; if it does, run again with "
+            "--accept identity --accept uidvalidity",
+        )
+    if known != shown:
+        text = json.dumps({"id": shown})
+        await ledger.write(lambda db: db.bind_identity(work.lease, text, anew=True))
 
 
 async def _compare(

@@ -95,6 +95,8 @@ class _Stream:
                 await work.different(
                     item.uid, Reason.DATE, "the source gives no date that can be read: 1970 stands there"
                 )
+            for loss in item.losses:
+                await work.different(item.uid, Reason.PART, loss)
             held = min(item.body.size, policy.chunk_bytes)
             if not work.budget.try_take(held):
                 try:

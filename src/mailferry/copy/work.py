@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mailferry.copy.policy import CopyPolicy
 from mailferry.copy.progress import Counts
@@ -12,11 +13,14 @@ from mailferry.errors import RemoteProtocolError, Temporary
 from mailferry.ledger.rows import FolderRow, Intent, Kind, Lease
 from mailferry.ledger.writer import LedgerThread
 from mailferry.model.folder import Folder, Selected
-from mailferry.model.message import Failed, Reason
+from mailferry.model.message import Failed, LeftOut, Reason
 from mailferry.sources.base import SourceSession
 from mailferry.targets.base import Stored, TargetSession
 from mailferry.targets.lane import Lane
 from mailferry.tasks import Budget
+
+if TYPE_CHECKING:
+    from mailferry.ledger.store import Ledger
 
 
 @dataclass(slots=True)
@@ -179,6 +183,17 @@ class FolderWork:
         await self.ledger.write(
             lambda db: db.fail(self.lease, self.row.id, item.uid, item.reason, item.text, Kind.FAILED)
         )
+
+    async def leave_out(self, items: Sequence[LeftOut]) -> None:
+        """What is no message stands in the ledger, each with the rule that keeps it out (law 2)."""
+
+        def write(db: Ledger) -> None:
+            for item in items:
+                text = f"{item.rule}: {item.text}"
+                db.fail(self.lease, self.row.id, item.uid, Reason.ITEM_CLASS, text, Kind.EXCLUDED)
+
+        if items:
+            await self.ledger.write(write)
 
     async def different(self, uid: int, reason: Reason, text: str) -> None:
         """See `MailboxWork.different`."""

@@ -13,10 +13,11 @@ from mailferry.model.state import State
 
 
 class Kind(Enum):
-    """What a row of failures is: something that did not come, or that came with a difference."""
+    """What a row of failures is: something that did not come, that came with a difference, or that a rule left out."""
 
     FAILED = "failed"
     DIFFERENCE = "difference"
+    EXCLUDED = "excluded"
 
 
 class Control(Enum):

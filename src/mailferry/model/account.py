@@ -1,6 +1,7 @@
 """Who logs in where: the accounts that URLs and CSV files name. Does not connect and does not read files.
 
-Forms: `imaps://user@host[:993]`, `imap://user@host[:143]` (STARTTLS is then required), `maildir:PATH`, `memory:NAME`.
+Forms: `imaps://user@host[:993]`, `imap://user@host[:143]` (STARTTLS is then required), `maildir:PATH`, `pst:FILE`,
+`memory:NAME`.
 """
 
 from __future__ import annotations
@@ -81,4 +82,21 @@ class MaildirAccount:
         return f"maildir:{self.path}"
 
 
-Account = ImapAccount | MaildirAccount
+@dataclass(frozen=True, slots=True)
+class PstAccount:
+    """One PST or OST file on this machine; it can be read only.
+
+    `owner`: addresses of the person whose mailbox it is said to be, compared with what its Sent folder holds.
+    `domain`: what stands behind the @ of addresses that only Exchange knows (X.500).
+    """
+
+    path: str
+    owner: tuple[str, ...] = ()
+    domain: str | None = None
+
+    @property
+    def key(self) -> str:
+        return f"pst:{self.path}"
+
+
+Account = ImapAccount | MaildirAccount | PstAccount

@@ -81,27 +81,40 @@ class Listed:
 
 
 @dataclass(slots=True, frozen=True)
+class LeftOut:
+    """An item that is not a message. `rule` names the rule (`class:appointment`), `text` says it to people."""
+
+    uid: int
+    rule: str
+    text: str
+
+
+@dataclass(slots=True, frozen=True)
 class Listing:
     """What a folder holds, or what changed in it.
 
     `complete`: `messages` is every message (`vanished` is then empty: what is missing has gone); else only what
-    changed since the modseq asked for, and `vanished` names the uids that went.
+    changed since the modseq asked for, and `vanished` names the uids that went. `left_out`: what the folder holds and
+    counts beside messages, each with the rule that keeps it out.
     """
 
     messages: list[Listed]
     complete: bool = True
     vanished: tuple[int, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
 class Message:
-    """One whole message from a source, or on its way into a target."""
+    """One whole message from a source, or on its way into a target. `losses`: what of it the source could not give, as
+    sentences without content of the message."""
 
     uid: int
     flags: int
     keywords: tuple[str, ...]
     internal_date: Date
     body: Body
+    losses: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -137,6 +150,8 @@ class Reason(Enum):
     FLAGS = "flags"
     DATE = "internal-date"  # the source gives none that can be read
     FOLDER = "folder"  # a folder that could not be read or made
+    PART = "part"  # a part of the message could not be read or made
+    ITEM_CLASS = "item-class"  # an appointment, a contact, …: no message
     DUPLICATE = "duplicate"  # a twin that could not be removed
     ACL = "acl"
     METADATA = "metadata"

@@ -14,14 +14,12 @@ from typing import TypeVar
 from mailferry.errors import LocalProtocolError
 from mailferry.model.folder import Folder
 from mailferry.model.message import Failed, Headers, Listing, Message
+from mailferry.net.ahead import read_ahead
 from mailferry.net.maildir import OpenFolder, Tree
 
 _BATCH_MESSAGES = 64
-_BATCH_BYTES = 2 * 1024 * 1024
 
 T = TypeVar("T")
-_Batch = tuple[list[Message | Failed], list[int]]
-"""Messages read, and uids still to read."""
 
 
 class Reader:
@@ -64,33 +62,9 @@ class Reader:
 
         return await self.run(work)
 
-    async def fetch(self, uids: Sequence[int]) -> AsyncIterator[Message | Failed]:
+    def fetch(self, uids: Sequence[int]) -> AsyncIterator[Message | Failed]:
         folder = self.selected()
-        ahead: Future[_Batch] | None = self.start(partial(self._batch, folder, sorted(set(uids))))
-        items: list[Message | Failed] = []
-        try:
-            while ahead:
-                items, rest = await asyncio.wrap_future(ahead)
-                ahead = self.start(partial(self._batch, folder, rest)) if rest else None
-                while items:
-                    yield items.pop(0)
-        finally:
-            _close_bodies(items)
-            if ahead:
-                ahead.add_done_callback(_close_batch)
-
-    def _batch(self, folder: OpenFolder, uids: list[int]) -> _Batch:
-        items: list[Message | Failed] = []
-        size = 0
-        for index, uid in enumerate(uids):
-            if len(items) >= _BATCH_MESSAGES or size >= _BATCH_BYTES:
-                return items, uids[index:]
-            item = self.tree.message(folder, uid)
-            if item is not None:
-                items.append(item)
-            if isinstance(item, Message):
-                size += item.body.size
-        return items, []
+        return read_ahead(self.start, lambda uid: self.tree.message(folder, uid), sorted(set(uids)))
 
     async def headers(self, uids: Sequence[int]) -> AsyncIterator[Headers]:
         folder = self.selected()
@@ -119,15 +93,3 @@ class Reader:
             self.folder.close()
             self.folder = None
         self.tree.close()
-
-
-def _close_bodies(items: Sequence[Message | Failed]) -> None:
-    for item in items:
-        if isinstance(item, Message):
-            item.body.close()
-
-
-def _close_batch(batch: Future[_Batch]) -> None:
-    """Nobody will take these messages any more."""
-    if not batch.cancelled() and batch.exception() is None:
-        _close_bodies(batch.result()[0])

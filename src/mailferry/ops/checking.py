@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 from mailferry.config.accounts import Pair
 from mailferry.copy.worker import error_as_dict
 from mailferry.errors import MailferryError, Permanent
-from mailferry.model.account import Account, ImapAccount, MaildirAccount
+from mailferry.model.account import Account, ImapAccount, MaildirAccount, PstAccount
 from mailferry.ops.stores import source_of
 
 
@@ -33,6 +34,8 @@ async def check(account: Account) -> Checked:
 
             facts = asdict(await probe(account))
             return Checked(account.key, facts, tuple(facts.pop("warnings")))
+        if isinstance(account, PstAccount):
+            return await asyncio.to_thread(_pst, account)
         return await _maildir(account)
     except MailferryError as error:
         return Checked(account.key, {}, (), error_as_dict(error))
@@ -62,6 +65,26 @@ async def _maildir(account: MaildirAccount) -> Checked:
     if account.owner is None and os.getuid() == 0 and session is None:
         warnings.append("The new Maildir will belong to root: name its owner with ?owner=USER.")
     return Checked(account.key, facts, tuple(warnings))
+
+
+def _pst(account: PstAccount) -> Checked:
+    """Reads every folder and the marks of every item, so that damage shows; no body."""
+    from mailferry.net.pst import PstMailbox
+
+    mailbox = PstMailbox(account)
+    try:
+        folders = mailbox.folders()
+        listings = [mailbox.listing(mailbox.open(folder.name)) for folder in folders]
+        facts = {
+            "format": mailbox.format,
+            "size": os.path.getsize(account.path),
+            "folders": len(folders),
+            "messages": sum(len(one.messages) for one in listings),
+            "left_out": sum(len(one.left_out) for one in listings),
+        }
+        return Checked(account.key, facts, tuple(f"The file is damaged: {one}." for one in mailbox.damage))
+    finally:
+        mailbox.close()
 
 
 def accounts_of(pairs: Sequence[Pair]) -> list[Account]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mailferry.model.account import Account, ImapAccount
+from mailferry.errors import UserError
+from mailferry.model.account import Account, ImapAccount, PstAccount
 from mailferry.sources.base import Source
 from mailferry.targets.base import Target
 
@@ -13,6 +14,10 @@ def source_of(account: Account, lanes: int) -> Source:
         from mailferry.sources.imap import ImapSource
 
         return ImapSource(account, lanes)
+    if isinstance(account, PstAccount):
+        from mailferry.sources.pst import PstSource
+
+        return PstSource(account)
     from mailferry.sources.maildir import MaildirSource
 
     return MaildirSource(account)
@@ -24,6 +29,8 @@ def target_of(account: Account, lanes: int) -> Target:
         from mailferry.targets.imap import ImapTarget
 
         return ImapTarget(account, lanes)
+    if isinstance(account, PstAccount):
+        raise UserError("a PST file can be read only", about=account.key, advice="give a maildir: or imaps:// target")
     from mailferry.targets.maildir import MaildirTarget
 
     return MaildirTarget(account)

@@ -4,7 +4,8 @@ Does not map folders (`folders.py`). A name counts only at the root, or directly
 everything there, or below `[Gmail]`. Calendar, contacts and other things that are not messages count by name only
 where at least two kinds of them are found: one folder called Notes on a plain IMAP server is somebody's mail.
 
-Invariant: each special use has at most one folder; an announced one wins over any name.
+Invariant: each special use has at most one folder, but for announced ones that hold no messages: of calendars there
+may be many. An announced folder wins over any name.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def special_uses(folders: Sequence[Folder]) -> Uses:
         use = folder.special_use or (SpecialUse.INBOX if folder.path == INBOX else None)
         if use is None:
             continue
-        if use in by_path.values():
+        if use in by_path.values() and use not in ONLY_EXCHANGE:
             notes.append(f"{folder.label}: a second folder announced as {use.name}; carried as an ordinary folder")
         else:
             by_path[folder.path] = use

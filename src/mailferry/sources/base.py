@@ -86,6 +86,14 @@ class HasUidls(Protocol):
         """Those of the last `latest` messages; none where the mailbox is not shown over POP3."""
 
 
+@runtime_checkable
+class HasIdentity(Protocol):
+    """A source session that knows what tells this mailbox from all others, the same for ever; "" where it cannot."""
+
+    @property
+    def identity(self) -> str: ...
+
+
 class Source(Protocol):
     """One mailbox at a source.
 

@@ -131,6 +131,8 @@ class Sides:
     failures: Sequence[Failure]
     read: Mapping[int, Read] = field(default_factory=dict)
     asked: frozenset[int] = frozenset()
+    left_out: int = 0
+    """Items at the source that are no messages."""
     source_digests: Mapping[int, bytes] = field(default_factory=dict)
     source_dates: Mapping[int, Date] = field(default_factory=dict)
     source_heads: Mapping[int, Read] = field(default_factory=dict)
@@ -235,7 +237,8 @@ class _Comparing:
 
     def source(self) -> None:
         counts = self.counts
-        counts.listed = len(self.sides.source)
+        counts.excluded = self.sides.left_out
+        counts.listed = len(self.sides.source) + counts.excluded
         for item in self.sides.source:
             row = self.rows.get(item.uid)
             if row is not None and row.state in HELD:

@@ -53,6 +53,7 @@ def _mailbox(ledger: Ledger, mailbox: Mailbox, passes: Sequence[Pass], of_run: b
     current = verified is not None and (last is None or verified.at >= (last.ended or last.started))
     numbers = _of_run(last) if of_run else _numbers(last, states, verified if current else None)
     paths = {row.id: list(row.source_path) for row in rows}
+    left_out = Counter(one.folder_id for one in failures if one.kind is Kind.EXCLUDED)
     return {
         "id": mailbox.id,
         "source": mailbox.source_key,
@@ -65,7 +66,10 @@ def _mailbox(ledger: Ledger, mailbox: Mailbox, passes: Sequence[Pass], of_run: b
         "bytes": sum(one.bytes for one in passes),
         "seconds": sum(one.ended - one.started for one in passes if one.ended is not None),
         "passes": [_pass(one) for one in passes],
-        "folders": [_folder(row, states.get(row.id, {}), compared.get(row.id)) for row in sorted(rows, key=_place)],
+        "folders": [
+            _folder(row, states.get(row.id, {}), compared.get(row.id), left_out[row.id])
+            for row in sorted(rows, key=_place)
+        ],
         "failures": _failures(ledger, failures, paths),
         "findings": _findings(verified, compared, paths),
     }
@@ -139,10 +143,12 @@ def _pass(one: Pass) -> dict[str, Any]:
     }
 
 
-def _folder(row: FolderRow, states: Mapping[State, int], compared: Verification | None) -> dict[str, Any]:
+def _folder(
+    row: FolderRow, states: Mapping[State, int], compared: Verification | None, left_out: int
+) -> dict[str, Any]:
     numbers = {name: sum(states.get(state, 0) for state in of) for name, of in STATES.items()}
     numbers["listed"] = row.listed
-    numbers["excluded"] = row.listed if row.excluded is not None else 0
+    numbers["excluded"] = row.listed if row.excluded is not None else left_out
     if compared is not None:
         numbers = {name: compared.result["counts"][name] for name in (*NUMBERS, "kept")}
     return {

@@ -244,6 +244,7 @@ async def _verify_folder(work: _Work, task: _Task, lane: Lane) -> Comparison:
             failures=failures,
             read=reading.found,
             asked=frozenset(reading.asked),
+            left_out=len(source_listing.left_out),
             source_digests=reading.source_digests,
             source_dates=reading.source_dates,
             source_heads=reading.source_heads,

@@ -79,6 +79,16 @@ REASONS: Mapping[Reason, Words] = {
         "A folder could not be opened on the old server, or not be made on the new one.",
         "Its message says which; after that is solved run the copy again. Everything else has been copied.",
     ),
+    Reason.PART: Words(
+        "A part that could not be read",
+        "The message came, but something in it is damaged where it is kept, or cannot be made yet.",
+        "What it is stands beside each message; open the message in the old mailbox if it matters.",
+    ),
+    Reason.ITEM_CLASS: Words(
+        "Not a message",
+        "Calendar entries, contacts, tasks and notes are no messages, wherever they are kept, and were left out.",
+        "They are listed here, so that they can be brought by a door of their own.",
+    ),
     Reason.DUPLICATE: Words(
         "A message that could not be removed",
         "The message moved, was deleted or came twice, and the new server cannot remove single messages.",

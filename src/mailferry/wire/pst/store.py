@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mailferry.errors import ItemError
@@ -30,18 +30,19 @@ RECIPIENTS, ATTACHMENTS = 0x692, 0x671
 """Subnodes of an item."""
 
 _DEEPEST = 64
-_SUBTREE = "IPM_SUBTREE"
-"""What holds a person's folders, as offline stores (OST) call it."""
+_SUBTREE, _PUBLIC = "IPM_SUBTREE", "public"
+"""What holds a person's folders, as offline stores (OST) call it; below another root it holds public folders."""
 
 
 @dataclass(frozen=True, slots=True)
 class PstFolder:
-    """One folder. `path`: names from the top. `container`: its class (`IPF.Note`), empty where it says none."""
+    """One folder. `path`: names from the top. `container`: its class (`IPF.Note`), empty where it says none. `hidden`:
+    Outlook does not show it."""
 
     nid: int
     path: tuple[str, ...]
     container: str
-    parent: int
+    hidden: bool = False
 
 
 class PstAttachment:
@@ -188,22 +189,23 @@ class PstStore:
     def _top(self) -> int:
         """The folder above a person's folders."""
         named = self.entry(tags.IPM_SUBTREE_ENTRY_ID)
-        if named is not None and self._exists(named):
+        if named is not None and self.has_folder(named):
             return named
         for nid in self._children(ROOT):
             for child in self._children(nid):
-                if self._name(child) == _SUBTREE and not self._name(nid).casefold().endswith("public"):
+                if self._name(child) == _SUBTREE and not self._name(nid).casefold().endswith(_PUBLIC):
                     return child
         return ROOT
 
-    def _exists(self, nid: int) -> bool:
+    def has_folder(self, nid: int) -> bool:
+        """Whether the index leads to a folder of this id."""
         try:
-            return self.db.node(nid) is not None
+            return nid & 0x1F == FOLDER and self.db.node(nid) is not None
         except ItemError:
             return False
 
     def _name(self, nid: int) -> str:
-        folder = self._folder(nid, (), 0)
+        folder = self._folder(nid, ())
         return folder.path[-1] if folder else ""
 
     def _below(self, nid: int, path: tuple[str, ...], found: list[PstFolder], seen: set[int]) -> None:
@@ -212,7 +214,7 @@ class PstStore:
             if child in seen or child & 0x1F != FOLDER:
                 continue
             seen.add(child)
-            folder = self._folder(child, path, nid)
+            folder = self._folder(child, path)
             if folder is None:
                 continue
             folder = _distinct(folder, taken)
@@ -228,8 +230,8 @@ class PstStore:
             self.db.findings.note("a list of folders that cannot be read")
             return [node.nid for node in self.db.nodes() if node.parent == nid and node.nid & 0x1F == FOLDER]
 
-    def _folder(self, nid: int, path: tuple[str, ...], parent: int) -> PstFolder | None:
-        name = container = ""
+    def _folder(self, nid: int, path: tuple[str, ...]) -> PstFolder | None:
+        name, container, hidden = "", "", False
         try:
             node = self.db.node(nid)
             if node is None:
@@ -237,9 +239,10 @@ class PstStore:
             bag = self.properties(node)
             name = _text(bag.get(tags.DISPLAY_NAME))
             container = _text(bag.get(tags.CONTAINER_CLASS))
+            hidden = bag.get(tags.ATTRIBUTE_HIDDEN) is True
         except ItemError:
             self.db.findings.note("a folder without a name")
-        return PstFolder(nid, (*path, name.strip() or f"folder {nid:x}"), container, parent)
+        return PstFolder(nid, (*path, name.strip() or f"folder {nid:x}"), container, hidden)
 
     def _strays(self, found: list[PstFolder], seen: set[int]) -> None:
         """In a damaged file: folders that hold items, and whose parent does not know them."""
@@ -247,7 +250,7 @@ class PstStore:
         taken = {folder.path[0].casefold() for folder in found if len(folder.path) == 1}
         holders = {node.parent for node in self.db.nodes() if node.nid & 0x1F == MESSAGE}
         for nid in sorted(holders - known - seen):
-            folder = self._folder(nid, (), 0) if nid & 0x1F == FOLDER else None
+            folder = self._folder(nid, ()) if nid & 0x1F == FOLDER else None
             if folder is not None:
                 found.append(_distinct(folder, taken))
 
@@ -283,4 +286,4 @@ def _distinct(folder: PstFolder, taken: set[str]) -> PstFolder:
         number += 1
         name = f"{folder.path[-1]} ({number})"
     taken.add(name.casefold())
-    return PstFolder(folder.nid, (*folder.path[:-1], name), folder.container, folder.parent)
+    return replace(folder, path=(*folder.path[:-1], name))
