@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -16,6 +17,7 @@ from mailferry.cli import options
 from mailferry.cli.directory import config, progress_lines
 
 if TYPE_CHECKING:
+    from mailferry.copy.fleet import Fleet
     from mailferry.model.wave import Move
     from mailferry.ops.wave import Site
     from mailferry.ops.wave_plan import Planned
@@ -188,7 +190,67 @@ def approve_command(
     return 1 if rows and not address else 0
 
 
-COMMANDS = (plan_command, show_command, approve_command)
+@click.command("rehearse", short_help="Do everything but the switch, and write one page to sign.")
+@click.argument("name")
+@_many("--only", "ADDRESS", "Only this person")
+@config
+@options.as_json
+@click.option("--no-copy", is_flag=True, help="Copy and compare nothing: only ask the servers, and tell what is known.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the page goes, also as JSON and as text (default: rehearsal-NAME).",
+)
+def rehearse_command(
+    name: str,
+    only: tuple[str, ...],
+    config: Path | None,
+    ledger: str | None,
+    as_json: bool,
+    no_copy: bool,
+    out: Path | None,
+) -> int:
+    """Rehearse the cutover of the wave NAME: copy what is new, compare both sides, look whether each mailbox is the
+    right person's, and ask every server; then write one page to sign. Nobody's mail goes elsewhere.
+
+    Exit code 1: something would stop the cutover of somebody."""
+    from mailferry.ledger.owner import person
+    from mailferry.ops import wave, wave_page, wave_rehearse
+
+    site = _site(options.settings_path(config), ledger)
+    errors: dict[str, str] = {}
+
+    def result(fleet: Fleet, as_json: bool, seconds: float) -> None:
+        for job, state in zip(fleet.jobs, fleet.states, strict=True):
+            if state.error is not None:
+                errors[job.name] = str(state.error["message"])
+
+    if not no_copy:
+        code = options.run_fleet(
+            lambda observe: wave.fleet(site, "rehearse", name, only, sys.argv, observe),
+            site.ledger,
+            as_json=as_json,
+            detach=False,
+            report=None,
+            started=time.monotonic(),
+            result=result,
+        )
+        if code and not errors:
+            return code
+    found = wave_rehearse.rehearsed(site, name, only, errors, person())
+    folder = out or Path(f"rehearsal-{name}")
+    page = wave_page.write_rehearsal(found, folder)
+    if as_json:
+        click.echo(json.dumps(wave_rehearse.document(found), indent=2, ensure_ascii=False))
+    else:
+        for line in wave_page.lines(found):
+            click.echo(line)
+        click.echo(f"\nTo sign: {page}")
+    return 0 if found.ready else 1
+
+
+COMMANDS = (plan_command, show_command, approve_command, rehearse_command)
 
 
 def _site(path: Path, ledger: str | None) -> Site:

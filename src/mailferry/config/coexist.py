@@ -22,6 +22,11 @@ class Store(Table):
         description="Its address without a user (docs/addresses.md), such as `imaps://store1.acme.example?admin=svc`."
     )
     password: Reference | None = Field(default=None, description="Where the password for it is.")
+    free: Text | None = Field(
+        default=None,
+        description="The command that tells the bytes free on its disk, a number last, for `wave rehearse`: "
+        "`ssh store1 df --block-size=1 --output=avail /srv/mail`.",
+    )
 
 
 class Queue(Table):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 GB = 10**9
@@ -62,7 +62,8 @@ class Rates:
         """Where they come from, for people."""
         if self.passes:
             return f"measured in {self.passes} earlier passes"
-        return "no pass was made yet: published rates of other tools (1.3 GB and 31,000 messages an hour per mailbox)"
+        published = "published rates of other tools (1.3 GB and 31,000 messages an hour per mailbox)"
+        return f"no large pass was made yet: {published}"
 
 
 DOCUMENTED = Rates(1.3 * GB / 3600, 31_000 / 3600, 8 * 1.3 * GB / 3600, 8 * 31_000 / 3600, 10.0)
@@ -79,18 +80,18 @@ class Budget:
 
 
 def rates(samples: Sequence[Sample]) -> Rates:
-    """From these passes; DOCUMENTED where none of them brought enough to tell."""
+    """From these passes; as DOCUMENTED where none of them brought enough to tell."""
     told = [one for one in samples if one.messages >= SMALL_SAMPLE and one.ended > one.started]
+    small = [one.ended - one.started for one in samples if one.messages < SMALL_SAMPLE and one.ended > one.started]
+    delta = median(small) if small else DOCUMENTED.delta_seconds
     if not told:
-        return DOCUMENTED
+        return replace(DOCUMENTED, delta_seconds=delta)
     spent = sum(one.ended - one.started for one in told)
     runs: dict[int | None, list[Sample]] = {}
     for one in told:
         runs.setdefault(one.run, []).append(one)
     busy = sum(_union(some) for some in runs.values())
     copied, messages = sum(one.bytes for one in told), sum(one.messages for one in told)
-    small = [one.ended - one.started for one in samples if one.messages < SMALL_SAMPLE and one.ended > one.started]
-    delta = median(small) if small else DOCUMENTED.delta_seconds
     return Rates(copied / spent, messages / spent, copied / busy, messages / busy, delta, len(told))
 
 
