@@ -71,11 +71,15 @@ class Site:
 
     def target(self, move: Move) -> Account:
         """The one on the open side. ConfigError: its store is not in the settings."""
-        store = self.coexist.stores.get(move.store.lower())
+        return self.on_store(move.store, move.target_user, move.mail)
+
+    def on_store(self, name: str, user: str, mail: str) -> Account:
+        """The mailbox of `user` on a store. ConfigError: that is not in the settings."""
+        store = self.coexist.stores.get(name.lower())
         if store is None:
             known = ", ".join(sorted(self.coexist.stores))
-            raise ConfigError(f"{move.store} is none of the stores: {known}", about=f"[coexist.stores] for {move.mail}")
-        return parse_address(store.url, user=move.target_user, secret=self.passwords.get(move.store.lower()))
+            raise ConfigError(f"{name} is none of the stores: {known}", about=f"[coexist.stores] for {mail}")
+        return parse_address(store.url, user=user, secret=self.passwords.get(name.lower()))
 
 
 def site_of(config: Path, ledger: str | None, default_ledger: Callable[[], str]) -> Site:
