@@ -4,7 +4,11 @@ Postfix, an Exchange that looks everybody up. Whatever is out of step, a message
 
 from __future__ import annotations
 
+import json
+import os
 import smtplib
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,6 +26,7 @@ from lab.postfix import DOMAIN, EXCHANGE_DOMAIN, OPEN_DOMAIN, Postfix, open_side
 from lab.process import PASSWORD, workspace
 from lab.samba import Samba
 from mailferry.coexist import routes
+from mailferry.coexist.contradiction import compare
 from mailferry.coexist.target_address import TargetAddresses
 from mailferry.directory.entries import imceaex
 from mailferry.ledger import open_ledger
@@ -357,3 +362,106 @@ def test_two_addresses_of_one_person_are_one_mailbox(both: Both, new_user: Calla
     both.drain()
     everything = sorted(f"to {what} from {who}" for what in ("both", "the second") for who in ("exchange", "open"))
     assert both.got(uid) == (([], everything) if moved else (everything, []))
+
+
+@pytest.fixture
+def shown(both: Both) -> Callable[[str], tuple[str, str]]:
+    """What `route show` says of a uid: what Exchange does with mail, and the warnings, each in one text."""
+
+    def show(uid: str) -> tuple[str, str]:
+        there, unlike = both.target.find(f"{uid}@{DOMAIN}")
+        side = compare(both.people, there, f"{uid}@{DOMAIN}", unlike)
+        return side.inside, "; ".join(side.warnings)
+
+    return show
+
+
+def test_both_sides_are_explained_and_contradictions_told(
+    both: Both, new_user: Callable[[], str], shown: Callable[[str], tuple[str, str]]
+) -> None:
+    """The same states as above, whose outcome with real mail is known."""
+    stayed, moved, late, back, third = (new_user() for _ in range(5))
+    dns = {uid: both.add(uid) for uid in (stayed, moved, late, back)}
+    dns[third] = both.add(third, altRecipient=dns[stayed])
+    group_of(both.ad, both.pair.ou, f"{stayed}g", [dns[stayed]])
+    both.pair.sync()
+    both.move(moved, back)
+    both.move(late, target=False)
+    both.move(back, route=Route.EXCHANGE, target=False)
+    assert shown(stayed) == ("into the mailbox on Exchange", "")
+    assert shown(moved) == (f"to the open side: targetAddress is {moved}@{OPEN_DOMAIN}", "")
+    assert shown(third) == (f"Exchange forwards it to {stayed}@{DOMAIN}, without a copy", "")
+    assert shown(f"{stayed}g") == ("Exchange sends it to the group's members, one by one", "")
+    assert shown("nobody") == ("Exchange does not know it, and passes it on to the open side", "")
+    assert "goes into the old mailbox" in shown(late)[1]
+    assert "Exchange sends its mail back" in shown(back)[1]
+    unsynced = new_user()
+    both.add(unsynced)
+    assert "run directory sync" in shown(unsynced)[1]
+    both.ad.modify(dns[late], replace={"targetAddress": f"SMTP:{moved}@{OPEN_DOMAIN}"})
+    assert f"{moved}@{OPEN_DOMAIN}, which is somebody else: uid={moved}," in shown(late)[1]
+    both.ad.modify(dns[late], replace={"targetAddress": f"SMTP:gone@{OPEN_DOMAIN}"})
+    assert "which is nobody's" in shown(late)[1]
+    both.ad.modify(dns[late], replace={"targetAddress": "SMTP:x@partner.example"})
+    assert "elsewhere (x@partner.example)" in shown(late)[1]
+    both.ad.modify(dns[stayed], replace={"msExchMailboxGuid": (), "homeMDB": ()})
+    assert shown(stayed)[0].startswith("nowhere") and "has no mailbox for it" in shown(stayed)[1]
+    both.ad.modify(
+        dns[moved], replace={"proxyAddresses": f"SMTP:{moved}.new@{DOMAIN}", "mail": f"{moved}.new@{DOMAIN}"}
+    )
+    both.ad.modify(dns[third], add={"proxyAddresses": f"smtp:{moved}@{DOMAIN}"})
+    assert "which is somebody else" in shown(moved)[1]
+    both.ad.delete(dns[back])
+    assert "does not know it: its mail is refused" in shown(back)[1]
+
+
+def test_route_show_tells_both_sides(both: Both, new_user: Callable[[], str]) -> None:
+    uid = new_user()
+    both.add(uid)
+    both.pair.sync()
+    both.move(uid, target=False)
+    both.pair.configure(
+        f"""
+        [directory.exchange]
+        routing_domain = "{OPEN_DOMAIN}"
+        [stack.openldap]
+        provider = "{both.openldap.url}"
+        admin_password = "env:LOOPS"
+        replicator_password = "env:LOOPS"
+        lookup_password = "env:LOOPS"
+        sync_password = "env:LOOPS"
+        [stack.postfix]
+        hostname = "mx1.acme.example"
+        exchange = "127.0.0.1:{both.exchange.postfix.port}"
+        exchange_domain = "{EXCHANGE_DOMAIN}"
+        exchange_networks = ["127.0.0.0/8"]
+        [stack.postfix.stores]
+        "{STORE}" = "127.0.0.1:{both.store.lmtp_port}"
+        """
+    )
+    done = run_route(both, "show", f"{uid}@{DOMAIN}")
+    assert f"{uid}@{DOMAIN}: mailferryRoute is local" in done.stdout, done.stderr
+    assert "sent by a user of Exchange: into the mailbox on Exchange" in done.stdout
+    assert "warning: it is on the open side, and mail from Exchange's users goes into the old mailbox" in done.stderr
+    assert done.returncode == 1
+    both.move(uid)
+    told = json.loads(run_route(both, "show", f"{uid}@{DOMAIN}", "--json").stdout)
+    where = f"to the open side: targetAddress is {uid}@{OPEN_DOMAIN}"
+    assert told["inside_exchange"] == {"inside": where, "known": True, "warnings": []}
+    text = both.pair.config.read_text()
+    both.pair.config.write_text(text.replace(both.ad.tls_url, "ldaps://127.0.0.1:9"))
+    done = run_route(both, "show", f"{uid}@{DOMAIN}")
+    assert (
+        "sent by a user of Exchange: not known: 127.0.0.1:9: the host refused" in done.stdout and done.returncode == 0
+    )
+
+
+def run_route(both: Both, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from mailferry.cli.main import main; main()", "route", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MAILFERRY_CONFIG": str(both.pair.config), "LOOPS": "x"},
+        timeout=60,
+        check=False,
+    )

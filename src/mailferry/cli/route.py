@@ -29,19 +29,28 @@ def route_command() -> None:
 @config
 @options.as_json
 def show_command(address: str, config: Path | None, ledger: str | None, as_json: bool) -> int:
-    """Tell where a message for ADDRESS would go, and why. Changes nothing. Exit code 1: somewhere it would be refused,
-    or wait without anybody having parked it."""
+    """Tell where a message for ADDRESS would go, and why: from outside or the open side; and from a user of Exchange,
+    by Active Directory, where the people come from there. Changes nothing. Exit code 1: somewhere it would be refused,
+    or wait without anybody having parked it, or both sides contradict each other."""
     from mailferry.coexist.explain import lines
     from mailferry.ops import route
 
     with _opened(config, ledger) as place:
-        steps = route.show(place, address)
+        steps, exchange = route.show(place, address)
+    warnings = exchange.warnings if exchange else ()
     if as_json:
-        _print_json({"schema": 1, "address": address, "steps": [asdict(step) for step in steps]})
+        side = asdict(exchange) if exchange else None
+        _print_json(
+            {"schema": 1, "address": address, "steps": [asdict(step) for step in steps], "inside_exchange": side}
+        )
     else:
         for line in lines(steps):
             click.echo(line)
-    return 1 if any(step.where in ("550", "unrouted") for step in steps) else 0
+        if exchange:
+            click.echo(f"sent by a user of Exchange: {exchange.inside}")
+        for warning in warnings:
+            click.echo(f"warning: {warning}", err=True)
+    return 1 if warnings or any(step.where in ("550", "unrouted") for step in steps) else 0
 
 
 @route_command.command("set")

@@ -122,10 +122,11 @@ class TargetAddresses:
             now = by_id(connection, source_id)
         return now, tuple(self._unlike(source_id, now.target, self.servers[1:]))
 
-    def find(self, address: str) -> OnExchange | None:
-        """Whoever has this address in Active Directory."""
+    def find(self, address: str) -> tuple[OnExchange | None, tuple[str, ...]]:
+        """The same of whoever has this address in Active Directory, if anybody has."""
         with ldap.Connection(self.servers[0]) as connection:
-            return by_address(connection, address)
+            now = by_address(connection, address)
+        return now, tuple(self._unlike(now.id, now.target, self.servers[1:])) if now is not None else ()
 
     def _change(
         self, connection: ldap.Connection, now: OnExchange, after: str, before: str, intended: str, done: str

@@ -9,27 +9,34 @@ import asyncio
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mailferry.coexist import parking, routes
+from mailferry.coexist.contradiction import Side, compare
 from mailferry.coexist.explain import Step
 from mailferry.coexist.explain import explain as explained
-from mailferry.config.settings import read_settings
+from mailferry.config import settings as config
 from mailferry.config.stack import Postfix
-from mailferry.errors import SafetyStop, UserError
+from mailferry.errors import MailferryError, SafetyStop, UserError, explain
 from mailferry.ledger import open_ledger
 from mailferry.ledger.store import Ledger
 from mailferry.net import ldap
+from mailferry.ops import exchange_side
 from mailferry.ops.directory import server_of
 from mailferry.ops.stack import postfix_settings
 from mailferry.stack.postfix.settings import Route, Settings
 
+EXCHANGE_SECONDS = 10.0
+"""How long a domain controller may take to answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What every verb needs. `hours`: how long a changed route is fresh."""
+    """What every verb needs. `whole`: the settings as read, `settings`: Postfix's. `hours`: how long a changed route is
+    fresh."""
 
+    whole: config.Settings
     settings: Settings
     people: routes.People
     ledger: Ledger
@@ -38,9 +45,9 @@ class Place:
 
 
 @contextmanager
-def opened(config: Path, ledger: str | None, default_ledger: Callable[[], str]) -> Iterator[Place]:
+def opened(path: Path, ledger: str | None, default_ledger: Callable[[], str]) -> Iterator[Place]:
     """Read the settings, connect to the directory (the provider), open the ledger."""
-    whole = read_settings(config)
+    whole = config.read_settings(path)
     settings = postfix_settings(whole)
     assert whole.directory is not None and whole.stack is not None and whole.stack.postfix is not None
     postfix, target = whole.stack.postfix, whole.directory.target
@@ -48,7 +55,7 @@ def opened(config: Path, ledger: str | None, default_ledger: Callable[[], str]) 
     db = open_ledger(ledger or whole.ledger or default_ledger())
     with closing(db), ldap.Connection(server_of(target)) as connection:
         people = routes.People(connection, target.suffix, settings.directory.addresses, settings.open_domain)
-        yield Place(settings, people, db, mta, postfix.fresh_hours)
+        yield Place(whole, settings, people, db, mta, postfix.fresh_hours)
 
 
 def mta_of(postfix: Postfix) -> parking.Mta:
@@ -57,9 +64,25 @@ def mta_of(postfix: Postfix) -> parking.Mta:
     return parking.Mta(tuple(queue), tuple(reload), tuple(super_))
 
 
-def show(place: Place, address: str) -> list[Step]:
-    """Where a message for this address would go."""
-    return explained(place.people, place.settings, address)
+def show(place: Place, address: str) -> tuple[list[Step], Side | None]:
+    """Where a message for this address would go, and what Exchange does with it; None where the people do not come from
+    Active Directory."""
+    return explained(place.people, place.settings, address), _exchange(place, address)
+
+
+def _exchange(place: Place, address: str) -> Side | None:
+    domain = address.rpartition("@")[2].lower()
+    if domain not in place.settings.domains:
+        return None
+    try:
+        port = exchange_side.reader(place.whole, lambda work: work(place.ledger))
+        if port is None:
+            return None
+        port = replace(port, servers=[replace(one, timeout=EXCHANGE_SECONDS) for one in port.servers])
+        there, unlike = port.find(address)
+    except MailferryError as error:  # the answer for the open side is worth having all the same
+        return Side(f"not known: {explain(error).splitlines()[0]}", None)
+    return compare(place.people, there, address, unlike)
 
 
 def change(place: Place, address: str, route: Route, store: str | None, *, dry_run: bool) -> routes.Changed:
