@@ -18,6 +18,7 @@ from mailferry.errors import (
     Fenced,
     IntegrityError,
     MailferryError,
+    Permanent,
     RemoteProtocolError,
     SafetyStop,
     Temporary,
@@ -98,7 +99,8 @@ async def advance(ctx: Context, move: Move, lease: Lease, goal: Goal) -> Move:
 
 
 async def _limited(ctx: Context, move: Move, lease: Lease, step: Step) -> Move:
-    """The step; of who is parked, again and again in the time that is left."""
+    """The step; of who is parked, again and again in the time that is left. What is refused is tried again only where
+    there is no way back."""
     if move.state not in LIMIT:
         return await step(ctx, move, lease)
     most, least = ctx.settings.longest_park, LIMIT[move.state]
@@ -112,7 +114,9 @@ async def _limited(ctx: Context, move: Move, lease: Lease, step: Step) -> Move:
                     if last and (now := await ctx.read(move)).state is not move.state:
                         return now  # what failed was only to hear of it
                     return await step(ctx, move, lease)
-                except (Temporary, RemoteProtocolError) as error:
+                except (Temporary, RemoteProtocolError, Permanent) as error:
+                    if isinstance(error, Permanent) and move.state in PARKED:
+                        raise
                     last = f"{error.about}: {error.message}"
                     ctx.say(move, f"{last}; next attempt in {pause:.1f} s")
                     await asyncio.sleep(pause)
