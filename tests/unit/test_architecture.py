@@ -20,11 +20,12 @@ TABLE: dict[str, set[str]] = {
     "copy": {"plan", "sources", "targets", "ledger"},
     "verify": {"plan", "sources", "targets", "ledger"},
     "directory": {"net", "ledger"},
+    "maillog": {"model", "ledger"},
     "stack": {"wire"},
     "coexist": {"directory", "stack"},
     "rules": {"wire"},
     "waves": {"copy", "verify", "coexist"},
-    "ops": {"copy", "verify", "directory", "stack", "coexist", "waves", "rules"},
+    "ops": {"copy", "verify", "directory", "stack", "coexist", "waves", "rules", "maillog"},
     "cli": {"ops"},
 }
 MODULES = sorted(ROOT.rglob("*.py"))

@@ -22,6 +22,7 @@ COMMANDS = {
     "directory": ("directory", "Bring people and groups from Active Directory and files into OpenLDAP."),
     "route": ("route", "Tell and change where mail goes, person by person."),
     "wave": ("wave", "Move people in waves while mail keeps coming: seed, cut over, sweep."),
+    "trace": ("trace", "Tell where a message is: queue, log, ledger or mailbox."),
     "rules": ("rules", "Turn Exchange's inbox rules and out-of-office into Sieve."),
     "stack": ("stack", "Render, check, start the servers of the open platform."),
     "relay": ("relay", "Hold the mail of whole domains, and let it go in order."),

@@ -16,6 +16,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator,
 from mailferry.config.coexist import Coexist
 from mailferry.config.fields import Domain, Reference, Table, Text
 from mailferry.config.stack import StackSettings
+from mailferry.config.trace import Trace
 from mailferry.errors import ConfigError
 
 FILE = "mailferry.toml"
@@ -216,6 +217,7 @@ class Settings(Table):
     directory: DirectorySettings | None = Field(default=None, description="See `[directory]`.")
     stack: StackSettings | None = Field(default=None, description="See `[stack]`.")
     coexist: Coexist | None = Field(default=None, description="See `[coexist]`.")
+    trace: Trace = Field(default=Trace(), description="See `[trace]`.")
 
 
 def read_settings(path: Path) -> Settings:
