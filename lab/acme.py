@@ -43,6 +43,7 @@ OUTSIDE = "127.0.0.2"
 """An address of nobody in the organisation: messages from there come from outside."""
 MAILFERRY = str(Path(sys.executable).with_name("mailferry"))
 
+_QUICK = b"queue_run_delay = 3s\nminimal_backoff_time = 3s\nmaximal_backoff_time = 10s\n"
 _LIMITED = ("mailferryInternalOnly", "mailferryAcceptFrom", "mailferryAcceptFromAddress", "mailferryRejectFrom")
 
 
@@ -159,11 +160,12 @@ def acme(root: Path, *, size: int = 50, more: str = "") -> Iterator[Acme]:
         yield running
 
 
-def _rendered(here: Postfix, config: Path) -> Iterable[File]:
-    """The Postfix that mailferry.toml describes, in a place of its own and without DNS."""
+def _rendered(here: Postfix, config: Path) -> Iterator[File]:
+    """The Postfix that mailferry.toml describes, in a place of its own, without DNS and quick to try again."""
     settings = postfix_settings(read_settings(config))
     places = {name: getattr(here, name) for name in ("config_dir", "queue_dir", "data_dir", "log_file")}
-    return files(replace(settings, **places, dns=False))
+    for file in files(replace(settings, **places, dns=False)):
+        yield replace(file, content=file.content + _QUICK) if file.name == "main.cf" else file
 
 
 def _write_settings(here: Acme, more: str) -> None:

@@ -18,13 +18,11 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from lab.acme import STORES, Acme, Person, acme
+from lab.acme import Acme, Person, acme
 from lab.deliveries import Verdict, judge
 from lab.load import Load
 from lab.process import workspace
-from mailferry.ledger import open_ledger
-from mailferry.ledger import waves as ledger_waves
-from mailferry.model.wave import Move, MoveState
+from mailferry.model.wave import MoveState
 from tests.e2e.moves import HANGS_UP, Done, Running
 
 PACE = 20.0
@@ -48,17 +46,10 @@ class Fire:
         return self.acme.log()
 
     def plan(self, name: str, people: Sequence[Person]) -> None:
-        """A wave of these people, half of them to either store."""
-        with closing(open_ledger(str(self.acme.ledger))) as ledger:
-            wave = ledger_waves.create(ledger, name, {})
-            ledger_waves.add(
-                ledger,
-                wave.id,
-                [
-                    Move(0, 0, one.source_id, one.mail, one.uid, "mailbox", one.mail, one.uid, STORES[n % 2])
-                    for n, one in enumerate(people)
-                ],
-            )
+        """A wave of these people, spread over the stores."""
+        listed = self.acme.root / f"{name}.csv"
+        listed.write_text("\n".join(["mail", *(one.mail for one in people)]) + "\n", encoding="utf-8")
+        self.wave("plan", name, "--csv", str(listed), "--split")
 
     def wave(self, verb: str, *arguments: str, codes: Collection[int] = (0,), seconds: float = 120) -> Any:
         """`mailferry wave …` to its end; what it prints as JSON."""
@@ -95,6 +86,10 @@ class Fire:
                 return
             assert time.monotonic() < deadline, (name, state, self.states(name))
             time.sleep(LOOK_SECONDS)
+
+    def store(self, mail: str) -> str:
+        """The mailHost that somebody goes to."""
+        return str(self._ask("SELECT store FROM move WHERE mail = ? ORDER BY id DESC", mail)[0][0])
 
     def parked_seconds(self) -> dict[str, float]:
         """mail → for how long the latest park was, of all who were released."""
