@@ -231,3 +231,21 @@ def test_groups_that_contain_each_other_have_the_members_of_all(pair: Pair, name
         pair.ad.modify(two, add={"member": one})
         until(lambda: both(*names[:3]))
     assert pair.sync()[1].diff.changes == ()
+
+
+def test_who_may_send_for_somebody_follows_the_groups(pair: Pair, names: list[str]) -> None:
+    people = [pair.ad.add_user(name, parent=pair.ou) for name in names[:3]]
+    inner = group_of(pair.ad, pair.ou, f"Inner {names[0]}", [people[1]])
+    outer = group_of(pair.ad, pair.ou, f"Outer {names[0]}", [inner])
+    pair.ad.modify(people[0], add={"publicDelegates": outer})
+
+    def senders() -> set[bytes]:
+        return pair.entry(f"uid={names[0]},ou=people").get("mailferrySender", set())
+
+    with pair.following():
+        assert senders() == {names[1].encode()}
+        pair.ad.modify(inner, add={"member": people[2]})
+        until(lambda: senders() == {names[1].encode(), names[2].encode()})
+        pair.ad.modify(inner, delete={"member": people[1]})
+        until(lambda: senders() == {names[2].encode()})
+    assert pair.sync()[1].diff.changes == ()

@@ -17,6 +17,8 @@ Listener = Annotated[str, StringConstraints(pattern=r"^(([A-Za-z0-9.-]+|\[[0-9A-
 Network = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f.:\[\]/]+$")]
 Url = Annotated[str, StringConstraints(pattern=r"^ldaps?://\S+$")]
 
+Sasl = Annotated[str, StringConstraints(pattern=r"^(/\S+|\S+:[0-9]{1,5})$")]
+
 
 class Controllers(Table):
     """The domain whose controllers know the passwords of people who have not moved."""
@@ -76,6 +78,15 @@ class Postfix(Table):
     )
     listen: Listener = Field(default="25", description="PORT or ADDRESS:PORT of the listener for everybody.")
     listen_exchange: Listener = Field(default="2525", description="The one for mail from Exchange.")
+    submission: Listener = Field(
+        default="587", description="The listener for people, with STARTTLS. Only where `sasl` is known."
+    )
+    submissions: Listener = Field(default="465", description="The one with TLS from the first byte.")
+    sasl: Sasl | None = Field(
+        default=None,
+        description="Where Dovecot is asked who may hand in mail: a socket's path, or HOST:PORT. Default: "
+        "`stack.dovecot.sasl`.",
+    )
     own_networks: tuple[Network, ...] = Field(
         default=("127.0.0.0/8", "[::1]/128"), description="Whose mail it passes on to anywhere."
     )
@@ -161,7 +172,7 @@ class Dovecot(Table):
         description="HOST:PORT of the Postfix that takes what Sieve sends (notices of absence, forwarding); the stores "
         "have to be among its `own_networks`. Default: port 25 of `stack.postfix.hostname`.",
     )
-    sasl: Annotated[str, StringConstraints(pattern=r"^(/\S+|\S+:[0-9]{1,5})$")] | None = Field(
+    sasl: Sasl | None = Field(
         default=None,
         description="Where Postfix asks who may hand in mail: a socket on the same host, such as "
         "`/var/spool/postfix/private/auth`, or ADDRESS:PORT (passwords travel there in clear). Who is on Exchange may, "

@@ -47,7 +47,8 @@ MANAGED: tuple[str, ...] = (
     *("mailferryMailboxGuid", "mailferryPrincipal", "mailferryX500", "mailferryRoute", "mailferryExternalAddress"),
     *("mailferryForwardTo", "mailferryKeepCopy", "mailferryQuota", "mailferryHidden", "mailferryAcceptFrom"),
     *("mailferryRejectFrom", "mailferryAcceptFromAddress", "mailferryRejectFromAddress", "mailferryInternalOnly"),
-    *("mailferrySendOnBehalf", "mailferryFullAccess", "mailferryPreference", "mailferryEnabled", "mailferryExpires"),
+    *("mailferrySendOnBehalf", "mailferryFullAccess", "mailferrySender", "mailferryPreference", "mailferryEnabled"),
+    "mailferryExpires",
     *("mailferryPasswordFrom", "mailferryPasswordChanged", "mailferryBindName", "mailferryExternalMember"),
     *("mailferryMemberFilter", "mailForwardingAddress", "deliveryMode", "accountStatus"),
     "mailQuotaSize",
@@ -74,9 +75,10 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class Around:
     """What an entry needs to know of others. `dn_of`, `mail_of`: reference (id) → DN, primary address; None: not in
-    the target. `circles`: the members to be written of groups that contain each other (circles.py). `nobody`: the
-    member of groups without any. `qmail`: which schema. `main_domain`: the domain that Exchange writes X.500 addresses
-    in, besides each recipient's own. `open_domain`: the open side's routing domain, "" if it has none."""
+    the target. `uids_of`: references → the uids of these people and of all members of these groups. `circles`: the
+    members to be written of groups that contain each other (circles.py). `nobody`: the member of groups without any.
+    `qmail`: which schema. `main_domain`: the domain that Exchange writes X.500 addresses in, besides each recipient's
+    own. `open_domain`: the open side's routing domain, "" if it has none."""
 
     dn_of: Callable[[str], str | None]
     mail_of: Callable[[str], str | None]
@@ -85,6 +87,7 @@ class Around:
     main_domain: str = ""
     open_domain: str = ""
     circles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    uids_of: Callable[[Sequence[str]], tuple[str, ...]] = lambda references: ()
 
 
 @dataclass(slots=True)
@@ -165,6 +168,7 @@ def make_entry(placed: Placed, around: Around) -> tuple[Entry, list[Finding]]:
         making.values["mailferryAcceptFrom"] = (around.nobody.encode(),)  # a restriction never becomes none
     making.refer("mailferryRejectFrom", "mailferryRejectFromAddress", one.reject_from)
     making.refer("mailferrySendOnBehalf", None, one.send_on_behalf)
+    making.put("mailferrySender", *around.uids_of(one.send_on_behalf))
     making.refer("mailferryFullAccess", None, one.full_access)
     classes = ["inetOrgPerson"] if person else ["groupOfNames", "mailferryGroup"]
     if "mailLocalAddress" in making.values or ("mailHost" in making.values and not around.qmail):

@@ -277,9 +277,10 @@ def plan_changes(world: World, index: _Index, changes: Changes) -> tuple[Planned
     world.placed.update(placing.placed)
     moved = {one for one in touched if before.get(one) != (world.placed[one].dn if one in world.placed else None)}
     circles = world.circles
-    if groups or any(one.members for one in coming.values()):
+    groups = groups or any(one.members for one in coming.values())
+    if groups:
         world.circles = flattened(world.known)
-    referring = [*_referring(world, moved), *_turned(world, circles, moved)]
+    referring = [*_referring(world, moved), *_turned(world, circles, moved), *(_delegating(world) if groups else ())]
     around = {one.id: _with_references(world, index, one) for one in referring if one.id not in touched}
     for source_id, recipient in around.items():
         world.known[source_id] = recipient
@@ -310,6 +311,14 @@ def _turned(world: World, before: Mapping[str, tuple[str, ...]], moved: Set[str]
         members = now.get(source_id, ())
         if before.get(source_id, ()) != members or not moved.isdisjoint(members):
             yield world.known[source_id]
+
+
+def _delegating(world: World) -> Iterator[Recipient]:
+    """Who lets others send: perhaps members of a group that has changed."""
+    for source_id in world.placed:
+        one = world.known.get(source_id)
+        if one is not None and one.send_on_behalf:
+            yield one
 
 
 def _references(recipient: Recipient) -> Iterator[str]:

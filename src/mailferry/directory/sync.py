@@ -76,11 +76,26 @@ class World:
             main_domain=domains[0] if domains else "",
             open_domain=self.settings.exchange.routing_domain or "",
             circles=self.circles,
+            uids_of=self._uids_of,
         )
 
     def _dn_of(self, reference: str) -> str | None:
         found = self.placed.get(reference)
         return None if found is None else found.dn
+
+    def _uids_of(self, references: Sequence[str]) -> tuple[str, ...]:
+        uids: dict[str, None] = {}
+        waiting, seen = list(references), set[str]()
+        while waiting:
+            reference = waiting.pop()
+            if reference in seen:
+                continue
+            seen.add(reference)
+            if reference in self.known and self.known[reference].kind in GROUPS:
+                waiting += self.known[reference].members
+            elif reference in self.placed:
+                uids[self.placed[reference].uid] = None
+        return tuple(sorted(uids))
 
     def _mail_of(self, reference: str) -> str | None:
         found = self.known.get(reference)

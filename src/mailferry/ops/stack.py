@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mailferry.config import stack as wanted_stack
 from mailferry.config.settings import Settings as Config
 from mailferry.errors import ConfigError, Permanent
 from mailferry.ops import stack_dovecot, stack_relay
@@ -19,6 +20,7 @@ from mailferry.stack.openldap.files import DEBIAN, files
 from mailferry.stack.openldap.settings import BindThrough, MailSchema, Readers, Role, Settings, Tls
 from mailferry.stack.postfix.files import files as postfix_files
 from mailferry.stack.postfix.settings import Settings as Postfix
+from mailferry.stack.postfix.settings import Submission
 
 CONFIG_DIR, RUN_DIR = Path("/etc/ldap/slapd.d"), Path("/run/slapd")
 DOMAIN = "source"
@@ -95,7 +97,14 @@ def postfix_settings(config: Config) -> Postfix:
         message_size=wanted.message_mb << 20,
         certificate=wanted.certificate,
         instances=(stack.relay.config_dir,) if stack.relay is not None else (),
+        submission=_submission(wanted, stack.dovecot),
     )
+
+
+def _submission(postfix: wanted_stack.Postfix, dovecot: wanted_stack.Dovecot | None) -> Submission | None:
+    """Where people hand in mail; None: nobody is there to ask about passwords."""
+    sasl = postfix.sasl or (dovecot.sasl if dovecot is not None else None)
+    return None if sasl is None else Submission(sasl, postfix.submission, postfix.submissions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,13 @@ def files(settings: Settings) -> Iterator[File]:
         ("transports.regexp", tables.transports(settings)),
     ):
         yield File(name, text.encode(), place=here / name)
-    for table in tables.TABLES:
+    for table in used(settings):
         yield File(table.file, tables.text(table, settings).encode(), 0o640, here / table.file)
+
+
+def used(settings: Settings) -> tuple[tables.Table, ...]:
+    """The ldap: tables that these settings need."""
+    return (*tables.TABLES, *(tables.SUBMISSION if settings.submission else ()))
 
 
 def main(settings: Settings) -> str:
@@ -122,8 +127,10 @@ smtpd_recipient_restrictions = {
         )
     }
 
-# Recipients that take mail from certain senders outside alone.
-smtpd_restriction_classes = chosen_senders
+# inside_only: senders who may not send outside. chosen_senders: recipients that take mail from certain senders outside
+# alone.
+inside_only = permit_auth_destination, reject
+smtpd_restriction_classes = chosen_senders inside_only
 chosen_senders = check_sender_access ldap:{here}/{tables.CHOSEN.file}, reject
 
 # --- Mail from Exchange (its own listener in master.cf): nothing goes back
@@ -140,7 +147,7 @@ exchange_recipient_restrictions = {
         )
     },
     reject_unlisted_recipient,{back}
-{names(settings)}{tls(settings)}"""
+{_submission(settings)}{names(settings)}{tls(settings)}"""
 
 
 def master(settings: Settings) -> str:
@@ -159,6 +166,7 @@ def master(settings: Settings) -> str:
     -o smtpd_client_restrictions=permit_mynetworks,reject
     -o smtpd_relay_restrictions=$exchange_relay_restrictions
     -o smtpd_recipient_restrictions=$exchange_recipient_restrictions
+{_submission_services(settings)}\
 # To Exchange, and to the stores; a transport of its own each, so that one that is slow holds up no other.
 exchange unix - - n - - smtp
 store unix - - n - - lmtp
@@ -179,6 +187,59 @@ def log(settings: Settings) -> str:
     if settings.log_file is None:
         return ""
     return f"maillog_file = {settings.log_file}\nmaillog_file_prefixes = {settings.log_file.parent}\n"
+
+
+def _submission(settings: Settings) -> str:
+    if settings.submission is None:
+        return ""
+    here, sasl = settings.config_dir, settings.submission.sasl
+    person = f"ldap:{here}/{tables.PERSON.file}, ldap:{here}/{tables.GROUP_NOT_OUTSIDE.file}"
+    return f"""
+# --- People who hand in mail (their own listeners in master.cf), logged in as Dovecot says
+smtpd_sasl_type = dovecot
+smtpd_sasl_path = {sasl if sasl.startswith("/") else f"inet:{sasl}"}
+# With their own addresses, or those of somebody who lets them.
+smtpd_sender_login_maps = ldap:{here}/{tables.SENDERS.file}
+submission_sender_restrictions = reject_sender_login_mismatch
+submission_recipient_restrictions = {
+        _list(
+            (
+                "reject_non_fqdn_recipient",
+                "reject_unlisted_recipient",
+                f"check_sasl_access ldap:{here}/{tables.NOT_OUTSIDE.file}",
+                f"check_sasl_access pipemap:{{ {person} }}",
+                "permit_sasl_authenticated",
+                "reject",
+            )
+        )
+    }
+"""
+
+
+def _submission_services(settings: Settings) -> str:
+    """The listeners of master.cf for people, logged in; without a certificate (on loopback alone) in clear."""
+    if settings.submission is None:
+        return ""
+    secure = settings.certificate is not None
+    rest = f"""\
+    -o virtual_alias_maps=
+    -o smtpd_sasl_auth_enable=yes
+    -o smtpd_tls_auth_only={"yes" if secure else "no"}
+    -o smtpd_client_restrictions=permit_sasl_authenticated,reject
+    -o smtpd_sender_restrictions=$submission_sender_restrictions
+    -o smtpd_relay_restrictions=permit_sasl_authenticated,reject
+    -o smtpd_recipient_restrictions=$submission_recipient_restrictions
+"""
+    return f"""\
+# From people, logged in: STARTTLS, and TLS from the first byte.
+{settings.submission.listen} inet n - n - - smtpd
+    -o syslog_name=postfix/submission
+    -o smtpd_tls_security_level={"encrypt" if secure else "none"}
+{rest}\
+{settings.submission.listen_tls} inet n - n - - smtpd
+    -o syslog_name=postfix/submissions
+    -o smtpd_tls_wrappermode={"yes" if secure else "no"}
+{rest}"""
 
 
 def _instances(settings: Settings) -> str:

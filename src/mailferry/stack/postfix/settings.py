@@ -25,6 +25,7 @@ class Route(Enum):
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-fA-F:]+")
 _PLAIN = re.compile(r"[^\s$,{}]+")
+_LOOPBACK = ("127.", "[::1]:", "localhost:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,16 @@ class Directory:
     password: Secret
     addresses: str = "mailLocalAddress"
     ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """Where people hand in mail, logged in. `listen`: ADDRESS:PORT (or PORT) with STARTTLS, `listen_tls` with TLS from
+    the first byte. `sasl`: where Dovecot is asked: a socket's path or HOST:PORT."""
+
+    sasl: str
+    listen: str = "587"
+    listen_tls: str = "465"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +101,7 @@ class Settings:
     certificate: Path | None = None
     dns: bool = True
     instances: tuple[Path, ...] = ()
+    submission: Submission | None = None
 
     def __post_init__(self) -> None:
         if not self.domains:
@@ -113,6 +125,8 @@ class Settings:
         for text in (*map(str, filter(None, places)), *texts):
             if not _PLAIN.fullmatch(text):
                 raise ConfigError("Postfix takes no value with blanks, commas, braces or $ here", about=text)
+        if self.submission is not None:
+            self._check(self.submission)
         for value in (
             *self.directory.urls,
             self.directory.suffix,
@@ -121,3 +135,15 @@ class Settings:
         ):
             if any(not one.isprintable() for one in value) or value != value.strip():
                 raise ConfigError("a value for ldap: tables is one printable line", about=self.directory.bind)
+
+    def _check(self, submission: Submission) -> None:
+        for text in (submission.sasl, submission.listen, submission.listen_tls):
+            if not _PLAIN.fullmatch(text):
+                raise ConfigError("Postfix takes no value with blanks, commas, braces or $ here", about=text)
+        local = all(one.startswith(_LOOPBACK) for one in (submission.listen, submission.listen_tls))
+        if self.certificate is None and not local:
+            raise ConfigError(
+                "passwords would travel in clear where people hand in mail",
+                about=self.hostname,
+                advice="give stack.postfix.certificate",
+            )

@@ -31,7 +31,8 @@ _FORWARDED = "(mailferryForwardTo=*)"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One ldap: table. `about`: what it answers. `filter`: beside the address. `more`: further lines."""
+    """One ldap: table. `about`: what it answers. `filter`: beside the address. `more`: further lines. `key`: the filter
+    for what is asked about where that is no address."""
 
     name: str
     about: str
@@ -41,13 +42,14 @@ class Table:
     more: tuple[str, ...] = ()
     in_open_domain: bool = False
     about_sender: bool = False
+    key: str = ""
 
     @property
     def file(self) -> str:
         return f"ldap-{self.name}.cf"
 
 
-RECIPIENTS = Table("recipients", "Whether an address belongs to anybody.", "", "mailferrySourceId")
+RECIPIENTS = Table("recipients", "Whether an address belongs to anybody.", "", "mailferrySourceId, mail")
 ROUTES = Table(
     "routes",
     "Where mail for an address goes: route, store and kind, in one answer of any order.\n"
@@ -146,10 +148,38 @@ INSIDE_ONLY = Table(
     "550 5.7.1 only people of the organisation may send to this address",
 )
 
+SENDERS = Table(
+    "senders",
+    "Who may send with an address: its owner, and those whom the owner lets send. Log-in names.",
+    "(uid=*)",
+    "uid, mailferrySender",
+)
+NOT_OUTSIDE = Table(
+    "not-outside",
+    "Whether somebody (by log-in name) may not send to addresses outside.",
+    "(mailferrySendOutside=FALSE)",
+    "uid",
+    "inside_only",
+    key="(uid=%s)",
+)
+PERSON = Table(
+    "person", "The DN of somebody, by log-in name; for ldap-group-not-outside.cf.", "", "entryDN", key="(uid=%s)"
+)
+GROUP_NOT_OUTSIDE = Table(
+    "group-not-outside",
+    "Whether somebody (by DN) is in a group of which none may send outside.",
+    f"{_GROUP}(mailferrySendOutside=FALSE)",
+    "mailferryKind",
+    "inside_only",
+    key="(member=%s)",
+)
+
 TABLES = (
     *(RECIPIENTS, ROUTES, OPEN_ROUTES, GROUPS, FORWARD_KEEP, FORWARD, OUTSIDE, PRIMARY, OPEN),
     *(FRESH, STABLE, OPEN_FRESH, OPEN_STABLE, INSIDE_ONLY, CHOSEN_ONLY, CHOSEN),
 )
+SUBMISSION = (SENDERS, NOT_OUTSIDE, PERSON, GROUP_NOT_OUTSIDE)
+"""What is asked where people hand in mail."""
 ALIASES = (GROUPS, FORWARD_KEEP, FORWARD, OUTSIDE, PRIMARY, OPEN)
 """virtual_alias_maps: the first that answers counts, and its answers are looked up again."""
 BACK = (FRESH, OPEN_FRESH, STABLE, OPEN_STABLE)
@@ -165,6 +195,8 @@ def text(table: Table, settings: Settings) -> str:
         key, asked = f"({directory.addresses}=%s)", f"domain = {', '.join(settings.domains)}"
     if table.about_sender:
         key, asked = "(mailferryAcceptFromAddress=%s)", "# Any domain."
+    if table.key:
+        key, asked = table.key, "# What is asked about is no address."
     lines = [
         *(f"# {line}" for line in table.about.splitlines()),
         f"server_host = {' '.join(directory.urls)}",
@@ -175,7 +207,11 @@ def text(table: Table, settings: Settings) -> str:
         f"bind_pw = {directory.password.reveal()}",
         "timeout = 10",
         f"search_base = {directory.suffix}",
-        "# Other domains are never asked about, so their mail flows while the directory is away.",
+        *(
+            ["# Other domains are never asked about, so their mail flows while the directory is away."]
+            if "=" in asked
+            else []
+        ),
         asked,
         f"query_filter = {_and(key, table.filter)}",
         f"result_attribute = {table.result}",
