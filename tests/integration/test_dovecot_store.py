@@ -265,7 +265,10 @@ class TestFolders:
         with imap(store, uid) as client:
             client.create("Sent")
             client.create("Projects/2026")
+            odd = ('"Dr. No"', "~home", '"back\\\\slash"')
+            assert [client.create(name)[0] for name in odd] == ["OK"] * 3
             listed = b"\n".join(one for one in client.list()[1] if isinstance(one, bytes))
+            assert all(f'"/" {name}'.encode() in listed for name in odd)
             assert b'(\\HasNoChildren \\Sent) "/" Sent' in listed
             assert b'"/" Projects/2026' in listed
             assert b"Trash" not in listed, "nothing is there that nobody made"

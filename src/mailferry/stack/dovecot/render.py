@@ -140,8 +140,9 @@ mail_gid = {store.owner[1]}
 first_valid_uid = 1
 mail_home = {store.mail_dir}/%u
 mail_location = maildir:~/Maildir
+# listescape: folder names may hold dots, which Maildir++ has for its own use.
 mail_attribute_dict = file:%h/dovecot-attributes
-mail_plugins = acl quota notify mail_log
+mail_plugins = acl listescape quota notify mail_log
 mail_max_userip_connections = 50
 namespace inbox {{
   inbox = yes
