@@ -21,6 +21,7 @@ import pytest
 
 from lab.dovecot import Dovecot
 from lab.exchange import Exchange
+from lab.ldap_people import person
 from lab.openldap import ADMIN_PASSWORD, OpenLdap
 from lab.postfix import DOMAIN, EXCHANGE_DOMAIN, OPEN_DOMAIN, Postfix, open_side
 from lab.process import PASSWORD, workspace
@@ -465,3 +466,24 @@ def run_route(both: Both, *arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
     )
+
+
+def test_somebody_born_on_the_open_side(both: Both, new_user: Callable[[], str]) -> None:
+    """No sync brought them: no id of a source. In Exchange they are a mail user, by `directory exchange-script`."""
+    born, sender = new_user(), new_user()
+    both.add(sender)
+    both.pair.sync()
+    address = f"{born}@{DOMAIN}"
+    dn, values = person(both.openldap.suffix, born, mailferryRoute="local", mailHost=STORE)
+    del values["mailferrySourceId"], values["mailferryKind"]
+    both.openldap.add((dn, values))
+    both.send(both.exchange.postfix, address, "unknown to Exchange", sender)
+    both.drain()
+    account = {"objectClass": "user", "sAMAccountName": born, "userAccountControl": "514", "mail": address}
+    routing = {"proxyAddresses": f"SMTP:{address}", "targetAddress": f"SMTP:{born}@{OPEN_DOMAIN}"}
+    both.ad.add(f"CN={born},{both.pair.ou}", {**account, **routing, "msExchRecipientTypeDetails": "128"})
+    both.send(both.exchange.postfix, address, "a mail user", sender)
+    both.send(both.postfix, address, "from open", sender)
+    both.drain()
+    assert both.got(born) == ([], ["a mail user", "from open", "unknown to Exchange"])
+    assert both.got(sender) == ([], [])
