@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mailferry.cli import options, wave_plan, wave_script
+from mailferry.cli import options, wave_plan, wave_script, wave_tell
 from mailferry.cli.directory import config
+from mailferry.cli.wave_plan import site_of as _site
 
 if TYPE_CHECKING:
     from mailferry.copy.fleet import Fleet
@@ -37,7 +38,7 @@ def wave_command() -> None:
     """Move people in waves, while mail keeps coming: plan, seed, cut over, sweep, done."""
 
 
-for _command in (*wave_plan.COMMANDS, wave_script.script_command):
+for _command in (*wave_plan.COMMANDS, *wave_tell.COMMANDS, wave_script.script_command):
     wave_command.add_command(_command)
 
 
@@ -257,9 +258,3 @@ def _tell(name: str, moves: Sequence[Move], as_json: bool, word: str) -> None:
         )
     else:
         click.echo(f"{name}: {word}" + (f" ({len(moves)} people)" if moves else ""))
-
-
-def _site(config: Path | None, ledger: str | None) -> Site:
-    from mailferry.ops import wave
-
-    return wave.site_of(options.settings_path(config), ledger, options.default_ledger)

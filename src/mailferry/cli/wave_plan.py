@@ -31,6 +31,13 @@ GB, HOUR = 10**9, 3600
 dry_run = click.option("--dry-run", is_flag=True, help="Tell what would be done, and write nothing.")
 
 
+def site_of(config: Path | None, ledger: str | None) -> Site:
+    """What `wave` needs to know of the organisation, by the settings."""
+    from mailferry.ops import wave
+
+    return wave.site_of(options.settings_path(config), ledger, options.default_ledger)
+
+
 def _many(name: str, metavar: str, text: str, *, path: bool = False) -> Callable[[F], F]:
     kind = click.Path(path_type=Path, exists=True, dir_okay=False) if path else str
     return click.option(name, type=kind, multiple=True, metavar=metavar, help=f"{text} (may be repeated).")
@@ -96,7 +103,7 @@ def plan_command(
     from mailferry.plan.forecast import Budget
 
     path = options.settings_path(config)
-    site = _site(path, ledger)
+    site = site_of(config, ledger)
     times = {"start": start and start.timestamp(), "complete": complete and complete.timestamp()}
     settings = {**times, "blackout": list(blackout) or None, "together": together}
     settings = {key: value for key, value in settings.items() if value is not None}
@@ -135,7 +142,7 @@ def show_command(name: str, config: Path | None, ledger: str | None, as_json: bo
     the right person's."""
     from mailferry.ops import wave_show
 
-    found = wave_show.show(_site(options.settings_path(config), ledger), name)
+    found = wave_show.show(site_of(config, ledger), name)
     if as_json:
         click.echo(json.dumps(wave_show.document(found), indent=2, ensure_ascii=False))
     else:
@@ -169,7 +176,7 @@ def approve_command(
     from mailferry.errors import UserError
     from mailferry.ops import wave_show
 
-    site = _site(options.settings_path(config), ledger)
+    site = site_of(config, ledger)
     if not address:
         found = wave_show.waiting(site, name)
     elif why is None:
@@ -218,7 +225,7 @@ def rehearse_command(
     from mailferry.ledger.owner import person
     from mailferry.ops import wave, wave_page, wave_rehearse
 
-    site = _site(options.settings_path(config), ledger)
+    site = site_of(config, ledger)
     errors: dict[str, str] = {}
 
     def result(fleet: Fleet, as_json: bool, seconds: float) -> None:
@@ -251,12 +258,6 @@ def rehearse_command(
 
 
 COMMANDS = (plan_command, show_command, approve_command, rehearse_command)
-
-
-def _site(path: Path, ledger: str | None) -> Site:
-    from mailferry.ops import wave
-
-    return wave.site_of(path, ledger, options.default_ledger)
 
 
 def _tell_gone(name: str, gone: list[Move], as_json: bool, dry_run: bool) -> None:

@@ -179,10 +179,15 @@ def fleet(
         ledger=site.ledger,
         policy=CopyPolicy(people=people),
         task=_Task(site, [move.id for move in moves], goal),
-        caps=Caps(site.coexist.connections, site.coexist.together, limits.workers),
+        caps=Caps(site.coexist.connections, at_once(site.coexist, wave), limits.workers),
         command=shlex.join(argv),
         observe=observe,
     )
+
+
+def at_once(coexist: Coexist, wave: Wave) -> int:
+    """How many of a wave are at work at the same time, by its own cap and the organisation's."""
+    return min(coexist.together, int(wave.settings.get("together", coexist.together)))
 
 
 def chosen(moves: Sequence[Move], only: Sequence[str], name: str) -> list[Move]:

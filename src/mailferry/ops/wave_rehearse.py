@@ -19,7 +19,7 @@ from mailferry.ledger import waves as ledger_waves
 from mailferry.ledger.store import Ledger
 from mailferry.model.wave import ON_EXCHANGE, Move, MoveState, Wave, WaveState
 from mailferry.ops.stores import server_of
-from mailferry.ops.wave import Site, chosen, opened
+from mailferry.ops.wave import Site, at_once, chosen, opened
 from mailferry.ops.wave_checks import Check, Room, checks, rooms
 from mailferry.ops.wave_forecast import parked_of, rates_of
 from mailferry.ops.wave_plan import Tied
@@ -100,7 +100,7 @@ def rehearsed(site: Site, name: str, only: Sequence[str], errors: Mapping[str, s
     moves = [one for one in chosen(shown.moves, only, name) if one.state is not MoveState.CANCELLED]
     coming = [one for one in moves if one.state in ON_EXCHANGE]
     looked, room = asyncio.run(_looked(site, coming))
-    at_once = min(site.coexist.together, shown.wave.settings.get("together", site.coexist.together))
+    together = at_once(site.coexist, shown.wave)
     with opened(site) as ledger:
         rate = rates_of(ledger, server_of(site.source(coming[0]))) if coming else DOCUMENTED
         parked = parked_of(site, rate, ledger_waves.moves(ledger))
@@ -114,8 +114,8 @@ def rehearsed(site: Site, name: str, only: Sequence[str], errors: Mapping[str, s
             checks=tuple(looked),
             separated=shown.separated,
             parked=parked,
-            seconds=math.ceil(len(coming) / at_once) * parked,
-            together=at_once,
+            seconds=math.ceil(len(coming) / together) * parked,
+            together=together,
             park_from=shown.park_from,
             rates=rate.how,
             problems=(),
