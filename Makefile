@@ -64,6 +64,7 @@ fuzz: .venv/.ready ## Feed the IMAP parser anything (atheris)
 docs: .lab/.ready ## Generate docs/fidelity.md and the reference pages from real runs
 	$(RUN)/python -m lab.cli_page
 	$(RUN)/python -m lab.settings_page
+	$(RUN)/python -m lab.rules_page
 	$(AS_ROOT) $(RUN)/python -m lab.fidelity $(GIVE_BACK)
 
 lock: .tools/bin/uv ## Choose the newest versions of all dependencies
