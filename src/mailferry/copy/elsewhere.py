@@ -32,6 +32,8 @@ async def recognise_moved(
 ) -> list[Ready]:
     """Record every message of these folders that was moved there from another one (also from a folder that is no longer
     there). Returns the folders as they then stand in the ledger."""
+    if not any(map(_may_be_new, ready)):
+        return list(ready)
     gone: list[Gone] = []
     new: dict[int, list[int]] = {}
     for number, one in enumerate(ready):
@@ -49,6 +51,15 @@ async def recognise_moved(
         if uids:
             result[number] = await _recognise(work, lane, ready[number], uids, prints, digests)
     return result
+
+
+def _may_be_new(one: Ready) -> bool:
+    """Whether its counters leave it open that there is a message of a uid that no pass has seen (RFC 3501 §2.3.1.1)."""
+    status = one.source.status
+    return status is None or (status.uidvalidity, status.uidnext) != (
+        one.row.source_uidvalidity,
+        one.row.source_uidnext,
+    )
 
 
 async def _changes(work: MailboxWork, session: SourceSession, one: Ready) -> tuple[list[MessageRow], list[int]]:

@@ -6,6 +6,7 @@ Dovecot's own file. Invariant: what a line says can never make it another progra
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from datetime import UTC, datetime
@@ -39,7 +40,7 @@ def split(raw: str, now: float) -> Line | None:
     """None for what is no line of a log."""
     raw = raw[:MOST]
     if (found := _OLD.match(raw)) is not None:
-        at = _old(found, now)
+        at = _old(found[0], now)
     elif (found := _ISO.match(raw)) is not None:
         at = _iso(found)
     else:
@@ -56,8 +57,10 @@ def split(raw: str, now: float) -> Line | None:
     return None if rest is None else Line(at, rest[1], rest[2], raw[rest.end() :])
 
 
-def _old(found: re.Match[str], now: float) -> float | None:
-    if found[1] not in _MONTHS:
+@functools.lru_cache(64)
+def _old(text: str, now: float) -> float | None:
+    found = _OLD.match(text)
+    if found is None or found[1] not in _MONTHS:
         return None
     month, year = _MONTHS.index(found[1]) + 1, time.localtime(now).tm_year
     for one in (year, year - 1):
