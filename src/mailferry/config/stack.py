@@ -17,7 +17,7 @@ Listener = Annotated[str, StringConstraints(pattern=r"^(([A-Za-z0-9.-]+|\[[0-9A-
 Network = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f.:\[\]/]+$")]
 Url = Annotated[str, StringConstraints(pattern=r"^ldaps?://\S+$")]
 
-Sasl = Annotated[str, StringConstraints(pattern=r"^(/\S+|\S+:[0-9]{1,5})$")]
+SocketOrServer = Annotated[str, StringConstraints(pattern=r"^(/\S+|\S+:[0-9]{1,5})$")]
 
 
 class Controllers(Table):
@@ -82,7 +82,7 @@ class Postfix(Table):
         default="587", description="The listener for people, with STARTTLS. Only where `sasl` is known."
     )
     submissions: Listener = Field(default="465", description="The one with TLS from the first byte.")
-    sasl: Sasl | None = Field(
+    sasl: SocketOrServer | None = Field(
         default=None,
         description="Where Dovecot is asked who may hand in mail: a socket's path, or HOST:PORT. Default: "
         "`stack.dovecot.sasl`.",
@@ -172,7 +172,7 @@ class Dovecot(Table):
         description="HOST:PORT of the Postfix that takes what Sieve sends (notices of absence, forwarding); the stores "
         "have to be among its `own_networks`. Default: port 25 of `stack.postfix.hostname`.",
     )
-    sasl: Sasl | None = Field(
+    sasl: SocketOrServer | None = Field(
         default=None,
         description="Where Postfix asks who may hand in mail: a socket on the same host, such as "
         "`/var/spool/postfix/private/auth`, or ADDRESS:PORT (passwords travel there in clear). Who is on Exchange may, "
@@ -241,10 +241,30 @@ class Relay(Table):
     data_dir: Path = Field(default=Path("/var/lib/postfix-relay"), description="Postfix's own data.")
 
 
+class Rspamd(Table):
+    """Looks at mail from outside and from people for Postfix, while the sender still waits."""
+
+    milter: Listener = Field(default="127.0.0.1:11332", description="ADDRESS:PORT where Postfix asks it.")
+    controller: Listener = Field(default="127.0.0.1:11334", description="ADDRESS:PORT of its controller.")
+    when_away: Literal["accept", "tempfail"] = Field(
+        default="accept",
+        description="While it does not answer: mail is taken unseen (`accept`), or senders have to come again "
+        "(`tempfail`, 451).",
+    )
+    reject_score: float = Field(default=15.0, gt=0, description="From this score on mail is refused.")
+    mark_score: float = Field(
+        default=6.0, gt=0, description="From this score on mail gets `X-Spam: Yes`, and stores put it into Junk."
+    )
+    clamav: SocketOrServer | None = Field(
+        default=None, description="Where clamd answers: HOST:PORT, or a socket's path. Without it: no virus scanner."
+    )
+
+
 class StackSettings(Table):
     """The servers of the open platform."""
 
     openldap: OpenLdap | None = Field(default=None, description="See `[stack.openldap]`.")
     postfix: Postfix | None = Field(default=None, description="See `[stack.postfix]`.")
     relay: Relay | None = Field(default=None, description="See `[stack.relay]`.")
+    rspamd: Rspamd | None = Field(default=None, description="See `[stack.rspamd]`.")
     dovecot: Dovecot | None = Field(default=None, description="See `[stack.dovecot]`.")

@@ -15,12 +15,13 @@ from mailferry.errors import ConfigError, Permanent
 from mailferry.ops import stack_dovecot, stack_relay
 from mailferry.ops.stack_places import endpoint, lookup, under
 from mailferry.secret import Secret
+from mailferry.stack import rspamd
 from mailferry.stack.file import File, Kit
 from mailferry.stack.openldap.files import DEBIAN, files
 from mailferry.stack.openldap.settings import BindThrough, MailSchema, Readers, Role, Settings, Tls
 from mailferry.stack.postfix.files import files as postfix_files
+from mailferry.stack.postfix.settings import Milter, Submission
 from mailferry.stack.postfix.settings import Settings as Postfix
-from mailferry.stack.postfix.settings import Submission
 
 CONFIG_DIR, RUN_DIR = Path("/etc/ldap/slapd.d"), Path("/run/slapd")
 DOMAIN = "source"
@@ -98,6 +99,7 @@ def postfix_settings(config: Config) -> Postfix:
         certificate=wanted.certificate,
         instances=(stack.relay.config_dir,) if stack.relay is not None else (),
         submission=_submission(wanted, stack.dovecot),
+        milter=Milter(stack.rspamd.milter, stack.rspamd.when_away) if stack.rspamd is not None else None,
     )
 
 
@@ -169,6 +171,23 @@ def _relay(config: Config, which: Which, root: Path | None) -> Kit:
     return stack_relay.kit(config, postfix_settings(config), root)
 
 
+def _rspamd(config: Config, which: Which, root: Path | None) -> Kit:
+    found = config.stack.rspamd if config.stack is not None else None
+    if found is None:
+        raise ConfigError("it needs [stack.rspamd]", about="mailferry.toml", advice="see docs/stack-postfix.md")
+    settings = rspamd.Settings(
+        milter=found.milter,
+        controller=found.controller,
+        reject=found.reject_score,
+        mark=found.mark_score,
+        clamav=found.clamav,
+        own_networks=postfix_settings(config).own_networks,
+    )
+    if root is not None:
+        raise ConfigError("rspamd is not installed below a directory", about=str(root), advice="install it on a host")
+    return rspamd.kit(settings)
+
+
 def _dovecot(config: Config, which: Which, root: Path | None) -> Kit:
     return stack_dovecot.kit(config, which.store, proxy=which.proxy, root=root)
 
@@ -176,6 +195,7 @@ def _dovecot(config: Config, which: Which, root: Path | None) -> Kit:
 ALL = "all"
 SERVERS: dict[str, Callable[[Config, Which, Path | None], Kit]] = {
     "openldap": _openldap,
+    "rspamd": _rspamd,
     "relay": _relay,
     "postfix": _postfix,
     "dovecot": _dovecot,

@@ -52,6 +52,7 @@ _POSTFIX = (
 _COMMANDS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "postfix": _POSTFIX,
     "relay": _POSTFIX,
+    "rspamd": (("local.d (rspamadm configtest)", ("rspamadm", "--var=LOCAL_CONFDIR=SCRATCH", "configtest", "-q")),),
     "dovecot": (("dovecot.conf (doveconf -n)", ("doveconf", "-n", "-c", "SCRATCH/dovecot.conf")),),
 }
 """For each server: what is looked at, and the program that looks. `SCRATCH`: where the files are."""

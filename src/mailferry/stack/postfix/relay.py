@@ -144,7 +144,7 @@ smtpd_recipient_restrictions =
     check_recipient_access ldap:{here}/{tables.CHOSEN_ONLY.file}
 smtpd_restriction_classes = chosen_senders
 chosen_senders = check_sender_access ldap:{here}/{tables.CHOSEN.file}, reject
-{render.names(base)}{render.tls(base)}"""
+{render.milter(base)}{render.names(base)}{render.tls(base)}"""
 
 
 def master(relay: Relay) -> str:

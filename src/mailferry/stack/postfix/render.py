@@ -147,7 +147,7 @@ exchange_recipient_restrictions = {
         )
     },
     reject_unlisted_recipient,{back}
-{_submission(settings)}{names(settings)}{tls(settings)}"""
+{_submission(settings)}{milter(settings)}{names(settings)}{tls(settings)}"""
 
 
 def master(settings: Settings) -> str:
@@ -163,6 +163,7 @@ def master(settings: Settings) -> str:
     -o syslog_name=postfix/from-exchange
     -o virtual_alias_maps=
     -o mynetworks=$exchange_networks
+    -o smtpd_milters=
     -o smtpd_client_restrictions=permit_mynetworks,reject
     -o smtpd_relay_restrictions=$exchange_relay_restrictions
     -o smtpd_recipient_restrictions=$exchange_recipient_restrictions
@@ -187,6 +188,20 @@ def log(settings: Settings) -> str:
     if settings.log_file is None:
         return ""
     return f"maillog_file = {settings.log_file}\nmaillog_file_prefixes = {settings.log_file.parent}\n"
+
+
+def milter(settings: Settings) -> str:
+    """rspamd; what comes from our own hosts (the relay, stores that forward) has been looked at, or is our own."""
+    if settings.milter is None:
+        return ""
+    own = ", ".join(f"{{ {one.replace('[', '').replace(']', '')} DISABLE }}" for one in settings.own_networks)
+    return f"""
+# --- rspamd looks at the mail while the sender waits. While it is away: {settings.milter.when_away}.
+smtpd_milters = inet:{settings.milter.at}
+smtpd_milter_maps = cidr:{{ {own} }}
+milter_default_action = {settings.milter.when_away}
+milter_protocol = 6
+"""
 
 
 def _submission(settings: Settings) -> str:

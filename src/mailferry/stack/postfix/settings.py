@@ -67,6 +67,14 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
+class Milter:
+    """Who looks at mail from outside and from people: HOST:PORT of rspamd. `when_away`: accept or tempfail."""
+
+    at: str
+    when_away: str = "accept"
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One host.
 
@@ -102,6 +110,7 @@ class Settings:
     dns: bool = True
     instances: tuple[Path, ...] = ()
     submission: Submission | None = None
+    milter: Milter | None = None
 
     def __post_init__(self) -> None:
         if not self.domains:
@@ -125,6 +134,8 @@ class Settings:
         for text in (*map(str, filter(None, places)), *texts):
             if not _PLAIN.fullmatch(text):
                 raise ConfigError("Postfix takes no value with blanks, commas, braces or $ here", about=text)
+        if self.milter is not None and not _PLAIN.fullmatch(self.milter.at):
+            raise ConfigError("no HOST:PORT", about=self.milter.at)
         if self.submission is not None:
             self._check(self.submission)
         for value in (
