@@ -16,9 +16,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from lab import pst_samples
 
 
 def _cache() -> Path:
@@ -49,6 +51,8 @@ _PACKAGES = {
     "postfix": "/usr/sbin/postfix",
     "postfix-ldap": "/usr/lib/postfix/postfix-ldap.so",
     "dovecot-lmtpd": "/usr/lib/dovecot/lmtp",
+    "npm": "/usr/bin/npm",
+    "pst-utils": "/usr/bin/readpst",
     "dovecot-ldap": "/usr/lib/dovecot/modules/auth/libauthdb_ldap.so",
     "dovecot-sieve": "/usr/lib/dovecot/modules/lib90_sieve_plugin.so",
     "dovecot-managesieved": "/usr/lib/dovecot/managesieve",
@@ -61,6 +65,7 @@ _UNPACKED = {
     "courier": ("courier-imap", "courier-base", "courier-authlib", "gamin"),
     "cyrus": ("cyrus-imapd", "cyrus-common", "libsasl2-modules"),
 }
+PST_SAMPLES = CACHE / "pst"
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 
@@ -82,8 +87,14 @@ def install(*, bench: bool = False) -> None:
     wanted = _PACKAGES | (_BENCH_PACKAGES if bench else {})
     missing = [name for name, proof in wanted.items() if not list(Path("/").glob(proof.lstrip("/")))]
     unpack = {name: roots for name, roots in _UNPACKED.items() if not _unpacked(CACHE / name, roots)}
-    if not missing and not unpack:
-        return
+    if missing or unpack:
+        _install(missing, unpack)
+    if pst_samples.missing(PST_SAMPLES):
+        print("lab.install: fetching PST and OST files")
+        pst_samples.fetch(PST_SAMPLES)
+
+
+def _install(missing: Sequence[str], unpack: Mapping[str, Sequence[str]]) -> None:
     _root(["apt-get", "update", "-qq"])
     if missing:
         print(f"lab.install: installing {' '.join(missing)}")
