@@ -115,12 +115,25 @@ def test_a_run_killed_between_the_ledger_and_the_directory_goes_on(
 def test_what_somebody_else_wrote_is_left_alone(samba: Samba, ledger: Ledger, new_user: Callable[[], str]) -> None:
     dn = samba.add_user(new_user(), targetAddress="SMTP:else@partner.example")
     who, exchange = id_of(samba, dn), port(ledger, samba)
-    assert exchange.restore(who).note == "Mailferry has not set its targetAddress"
+    done = exchange.restore(who)
+    assert (done.made, done.after, done.note) == (False, "SMTP:else@partner.example", ""), "it is none of ours"
     exchange.park(who, OPEN)
     samba.modify(dn, replace={"targetAddress": "SMTP:new@partner.example"})
     done = exchange.restore(who)
     assert not done.made and "somebody else has set its targetAddress to SMTP:new@partner.example" in done.note
     assert target(samba, dn) == [b"SMTP:new@partner.example"]
+
+
+def test_who_was_diverted_by_somebody_else_is_left_to_them(
+    samba: Samba, ledger: Ledger, new_user: Callable[[], str]
+) -> None:
+    dn = samba.add_user(new_user(), targetAddress=f"SMTP:{OPEN}")
+    who, exchange = id_of(samba, dn), port(ledger, samba)
+    assert not exchange.park(who, OPEN).made and not exchange.park(who, OPEN).made
+    done = exchange.restore(who)
+    assert not done.made and "what was there before is not known" in done.note
+    samba.modify(dn, replace={"targetAddress": ()})
+    assert exchange.restore(who).note.startswith("somebody else has set its targetAddress to nothing")
 
 
 def test_a_change_between_reading_and_writing_is_not_overwritten(
@@ -160,6 +173,9 @@ def test_nobody_is_parked_before_every_controller_shows_it(samba: Samba, other: 
     assert not exchange.park(who, OPEN).made
     done = exchange.restore(who)
     assert done.made and done.lagging == (f"{other.tls_url} shows SMTP:{OPEN}",)
+    only_here = samba.add_user("only-here")
+    with pytest.raises(Temporary, match="does not know it"):
+        exchange.park(id_of(samba, only_here), OPEN)
     other.halt()
     with pytest.raises(Temporary, match="is not reached"):
         exchange.park(who, OPEN)

@@ -15,8 +15,9 @@ from typing import Any
 
 from mailferry.coexist.exchange_side import OnExchange, by_address, by_id
 from mailferry.directory.addresses import fault
-from mailferry.errors import ConfigError, Temporary
+from mailferry.errors import ConfigError, Temporary, UserError
 from mailferry.ledger import audit
+from mailferry.ledger.rows import Event
 from mailferry.ledger.store import Ledger
 from mailferry.net import ldap
 from mailferry.net.ldap_errors import Refused, Result
@@ -71,6 +72,8 @@ class TargetAddresses:
             now = by_id(connection, source_id)
             if dry_run or _same(now.target, wanted):
                 made = False
+                if not dry_run and self._parked(source_id) is None:
+                    self._tell(connection, now, PARK_INTENDED, now.target, wanted)
             else:
                 if unlike := self._unlike(source_id, now.target, self.servers[1:]):
                     raise Temporary(
@@ -101,10 +104,13 @@ class TargetAddresses:
         """
         with ldap.Connection(self.servers[0]) as connection:
             now = by_id(connection, source_id)
-            parked = self.do(lambda ledger: audit.latest(ledger, PARK_INTENDED, source_id))
+            parked = self._parked(source_id)
             if parked is None:
-                return Written(now.dn, now.target, now.target, False, "Mailferry has not set its targetAddress")
+                return Written(now.dn, now.target, now.target, False)
             ours, before = parked.data["after"], parked.data["before"]
+            if _same(ours, before) and _same(now.target, ours):
+                note = "its targetAddress led to the open side before it was parked; what was there before is not known"
+                return Written(now.dn, now.target, now.target, False, note)
             made = False
             if not _same(now.target, before):
                 if not _same(now.target, ours):
@@ -133,14 +139,7 @@ class TargetAddresses:
     ) -> None:
         """One modification that fails if the value is no longer `now.target`, with its lines in the audit. `before`:
         what the audit is to remember."""
-        data: dict[str, Any] = {
-            "id": now.id,
-            "dn": now.dn,
-            "controller": connection.server.url,
-            "before": before,
-            "after": after,
-        }
-        self.do(lambda ledger: ledger.audit(intended, **data))
+        self._tell(connection, now, intended, before, after)
         steps = [
             *([ldap.Change("delete", "targetAddress", (now.target.encode(),))] if now.target else []),
             *([ldap.Change("add", "targetAddress", (after.encode(),))] if after else []),
@@ -151,7 +150,15 @@ class TargetAddresses:
             if error.result not in _STALE:
                 raise
             raise Temporary("somebody else has just changed its targetAddress", about=now.dn) from error
-        self.do(lambda ledger: ledger.audit(done, **data))
+        self._tell(connection, now, done, before, after)
+
+    def _tell(self, connection: ldap.Connection, now: OnExchange, what: str, before: str, after: str) -> None:
+        data: dict[str, Any] = {"id": now.id, "dn": now.dn, "before": before, "after": after}
+        self.do(lambda ledger: ledger.audit(what, controller=connection.server.url, **data))
+
+    def _parked(self, source_id: str) -> Event | None:
+        found: Event | None = self.do(lambda ledger: audit.latest(ledger, PARK_INTENDED, source_id))
+        return found
 
     def _unlike(self, source_id: str, value: str, servers: Iterable[ldap.Server]) -> list[str]:
         """Which controllers show something else, and what."""
@@ -162,6 +169,9 @@ class TargetAddresses:
                     there = by_id(connection, source_id).target
             except Temporary as error:
                 found.append(f"{server.url} is not reached ({error.message})")
+                continue
+            except UserError:
+                found.append(f"{server.url} does not know it")
                 continue
             if not _same(there, value):
                 found.append(f"{server.url} shows {there or 'none'}")

@@ -31,14 +31,16 @@ async def unpark(ctx: Context, move: Move, lease: Lease, why: str) -> Move:
         await ctx.intend(move, lease, MoveState.UNPARKING)
         move = await ctx.enter(move, lease, MoveState.UNPARKING, error=why)
     await ctx.intend(move, lease, MoveState.SEEDED)
-    await to_exchange(ctx, move)
+    kept = await to_exchange(ctx, move)
     left = await let_go(ctx, move)
-    error = f"{move.error}; {left}" if left else move.error
+    error = "; ".join(filter(None, (move.error, kept, left)))
     return await ctx.enter(move, lease, MoveState.SEEDED, error=error)
 
 
-async def to_exchange(ctx: Context, move: Move) -> None:
-    """Both sides send mail to the mailbox on Exchange from now on."""
+async def to_exchange(ctx: Context, move: Move) -> str:
+    """Both sides send mail to the mailbox on Exchange from now on. Returns why Exchange's was left alone, "" if not."""
     await set_route(ctx, move, Route.EXCHANGE, Route.PARKED)
-    if ctx.exchange is not None:
-        await finished(asyncio.ensure_future(asyncio.to_thread(ctx.exchange.restore, move.source_id)))
+    if ctx.exchange is None:
+        return ""
+    done = await finished(asyncio.ensure_future(asyncio.to_thread(ctx.exchange.restore, move.source_id)))
+    return done.note

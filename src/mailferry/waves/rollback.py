@@ -38,7 +38,7 @@ async def leave(ctx: Context, move: Move, lease: Lease) -> Move:
     await _pass(ctx, ctx.engine, move, lease)
     await asyncio.gather(*(queue.listing() for queue in ctx.queues))  # nobody is parked at a queue out of reach
     await ctx.intend(move, lease, MoveState.RETURNING)
-    return await ctx.enter(move, lease, MoveState.RETURNING, durable=True, parked=time.time(), error="")
+    return await ctx.enter(move, lease, MoveState.RETURNING, durable=True, parked=None, error="")
 
 
 async def come_back(ctx: Context, move: Move, lease: Lease) -> Move:
@@ -58,13 +58,13 @@ async def come_back(ctx: Context, move: Move, lease: Lease) -> Move:
             raise
         except TimeoutError:
             late = Temporary(f"its mail was parked for {most:.0f} s (longest_park)", about=move.mail)
-            raise await _reopened(ctx, move, late) from None
+            raise await _reopened(ctx, move, lease, late) from None
         except (MailferryError, asyncio.CancelledError) as error:
-            raise await _reopened(ctx, move, error) from None
-    await patiently(ctx, move, lambda: to_exchange(ctx, move))
+            raise await _reopened(ctx, move, lease, error) from None
+    kept = await patiently(ctx, move, lambda: to_exchange(ctx, move))
     waits = await patiently(ctx, move, lambda: let_go(ctx, move))
     told = [f"{left} messages could not go back: mailferry report"] if left else []
-    text = "; ".join(told + ([waits] if waits else []))
+    text = "; ".join(filter(None, (*told, kept, waits)))
     return await ctx.enter(move, lease, MoveState.ROLLED_BACK, durable=True, released=time.time(), error=text)
 
 
@@ -121,7 +121,7 @@ async def _route(ctx: Context, move: Move) -> str:
     return found.route
 
 
-async def _reopened(ctx: Context, move: Move, error: BaseException) -> BaseException:
+async def _reopened(ctx: Context, move: Move, lease: Lease, error: BaseException) -> BaseException:
     """The mail flows to the open side again; what is to be raised."""
     try:
         async with asyncio.timeout(REOPEN_SECONDS):
@@ -129,6 +129,7 @@ async def _reopened(ctx: Context, move: Move, error: BaseException) -> BaseExcep
                 ctx.say(move, "mail goes to the open side again")
                 await patiently(ctx, move, lambda: set_route(ctx, move, Route.LOCAL, Route.PARKED))
                 await patiently(ctx, move, lambda: let_go(ctx, move))
+            await ctx.note(move, lease, parked=None)
     except (MailferryError, TimeoutError) as second:
         if isinstance(second, Fenced):
             return second
