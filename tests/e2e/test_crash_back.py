@@ -19,6 +19,7 @@ import pytest
 from lab.corpus import CorpusFolder, CorpusMessage
 from lab.dovecot import Dovecot
 from lab.maildir import seed
+from lab.postgres import Postgres
 from lab.proxy import Call, TcpProxy
 from tests.e2e import moves
 from tests.e2e.cases import MESSAGE, literal
@@ -80,7 +81,9 @@ def by_folder(contents: Contents) -> Counter[tuple[str, str]]:
 
 
 @contextmanager
-def returned(exchange: Dovecot, store: Dovecot, folder: Path, big: int = 0) -> Iterator[Returned]:
+def returned(
+    exchange: Dovecot, store: Dovecot, folder: Path, big: int = 0, database: Postgres | None = None
+) -> Iterator[Returned]:
     """Copied, then lived with: received, sent, drafted, filed, deleted, identical messages, and a big one."""
     user = f"back{os.getpid()}n{next(_numbers)}"
     seed(exchange, user, FOLDERS)
@@ -88,7 +91,7 @@ def returned(exchange: Dovecot, store: Dovecot, folder: Path, big: int = 0) -> I
     with TcpProxy(exchange.port) as proxy:
         old = f"imap://{user}@127.0.0.1:{proxy.port}?tls=none"
         new = f"imap://{user}@127.0.0.1:{store.port}?tls=none"
-        ledger = str(folder / f"{user}.db")
+        ledger = str(folder / f"{user}.db") if database is None else database.create_database(user)
         environment = {"XDG_STATE_HOME": str(folder)}
         forward = Move(old, new, ledger, ("--lanes", "1"), environment)
         assert forward.run().code == 0
@@ -141,9 +144,11 @@ def test_killed_at_the_ledger(dovecot_exchange: Dovecot, dovecot_open: Dovecot, 
         case.finish()
 
 
-def test_killed_at_every_commit_in_turn(dovecot_exchange: Dovecot, dovecot_open: Dovecot, tmp_path: Path) -> None:
+def test_killed_at_every_commit_in_turn(
+    dovecot_exchange: Dovecot, dovecot_open: Dovecot, tmp_path: Path, postgres: Postgres
+) -> None:
     """Each run ends a few commits later than the one before it, and a sweep of the old mailbox comes between."""
-    with returned(dovecot_exchange, dovecot_open, tmp_path) as case:
+    with returned(dovecot_exchange, dovecot_open, tmp_path, database=postgres) as case:
         sweep = Move(*_ends(case.forward), ("--sweep",))
         for number in range(2, 60, 3):
             done = case.back.run(crash_at=f"commit:{'after' if number % 2 else 'before'}:{number}")

@@ -146,6 +146,7 @@ def test_a_store_out_of_reach_leaves_nobody_parked(both: Sides, lab: WaveLab, do
     both.drain()
     assert (lab.move(alice).state, route(lab, alice)) == (MoveState.RETURNING, "local")
     assert "while parked" in lab.inbox(both.store, alice)
+    assert "returning, mail goes to the open side" in lab.run("status", "w").out
 
     door.refuse = False
     done = lab.run("rollback", "w")

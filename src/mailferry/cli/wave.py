@@ -167,7 +167,7 @@ def cancel_command(name: str, **values: Any) -> int:
 def show(one: Status) -> None:
     """A wave for people."""
     from mailferry.cli.show import time_text
-    from mailferry.model.wave import WAITING_FOR_MAIL
+    from mailferry.model.wave import WAITING_FOR_MAIL, MoveState
     from mailferry.ops.wave import next_step
 
     states = ", ".join(f"{number} {state}" for state, number in one.states.items()) or "nobody in it"
@@ -178,7 +178,9 @@ def show(one: Status) -> None:
     if one.eta_seconds:
         click.echo(f"  about {time_text(one.eta_seconds)} left")
     for move in one.moves:
-        if move.state in WAITING_FOR_MAIL:
+        if move.state is MoveState.RETURNING and move.parked is None:
+            click.echo(f"  {move.mail}: {move.state.value}, mail goes to the open side")
+        elif move.state in WAITING_FOR_MAIL:
             since = time_text(time.time() - (move.parked or move.entered))
             click.echo(f"  {move.mail}: {move.state.value}, mail waits for {since}")
         if move.error:
