@@ -102,6 +102,12 @@ class Acme:
             raise LabError(f"mailferry {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
 
+    def read(self, size: int = 50) -> None:
+        """Know the people that the directory has, of an organisation of this size."""
+        dirt = organisation(size).dirt
+        odd = {one.account for one in dirt if one.trouble is Trouble.PRIMARY_DIFFERS} | {one.other for one in dirt}
+        self.people, self.groups = _read(self.openldap, odd)
+
     def person(self, uid: str) -> Person:
         return next(one for one in self.people if one.uid == uid)
 
@@ -116,17 +122,21 @@ class Acme:
             connection.unbind_s()
         return {entry["uid"][0].decode(): entry["mailferryRoute"][0].decode() for _, entry in found}
 
-    def drained(self, seconds: float = 60.0) -> None:
-        """Wait until no message is on its way on either side. LabError with the queues otherwise."""
+    def drained(self, seconds: float = 120.0) -> None:
+        """Wait until no message is on its way on either side. LabError with the queues otherwise.
+
+        What was being delivered at a `postfix reload` is looked at again after 60 s; where all have it, nobody waits.
+        """
         deadline = time.monotonic() + seconds
         self.exchange.resubmit()
         empty = 0
-        while empty < 2:  # from one queue a message may pass into the other
-            waiting = [*self.postfix.queue(), *self.exchange.postfix.queue()]
+        while empty < 3:  # from one queue a message may pass into the other
+            queued = [*self.postfix.queue(), *self.exchange.postfix.queue()]
+            waiting = [one for one in queued if one["recipients"]]
             empty = 0 if waiting else empty + 1
             if waiting and time.monotonic() > deadline:
                 raise LabError(f"still queued: {str(waiting[:5])[:3000]}")
-            time.sleep(0.1)
+            time.sleep(0.2)
 
     def seed(self, people: Iterable[Person], messages: int = 30, *, scale: float = 0.05) -> None:
         """Fill mailboxes on Exchange: with what each of them has sent, in three languages."""
@@ -139,8 +149,9 @@ class Acme:
 
 
 @contextmanager
-def acme(root: Path, *, size: int = 50, more: str = "") -> Iterator[Acme]:
-    """Start everything, and bring the people into OpenLDAP. `more`: further lines of mailferry.toml's [coexist]."""
+def acme(root: Path, *, size: int = 50, more: str = "", synced: bool = True) -> Iterator[Acme]:
+    """Start everything, and bring the people into OpenLDAP, unless that is left to the caller (`synced`, then `read`).
+    `more`: further lines of mailferry.toml's [coexist]."""
     with ExitStack() as stack:
         ad = stack.enter_context(Samba(root / "ad", content=organisation_snapshot(size)))
         openldap = stack.enter_context(OpenLdap(root / "ldap"))
@@ -153,10 +164,9 @@ def acme(root: Path, *, size: int = 50, more: str = "") -> Iterator[Acme]:
         running = Acme(root, ad, openldap, stores, exchange, source, postfix)
         _write_settings(running, more)
         stack.enter_context(postfix)
-        running.ferry("directory", "sync", codes=(0, 1))  # 1: some are left out
-        dirt = organisation(size).dirt
-        odd = {one.account for one in dirt if one.trouble is Trouble.PRIMARY_DIFFERS} | {one.other for one in dirt}
-        running.people, running.groups = _read(openldap, odd)
+        if synced:
+            running.ferry("directory", "sync", codes=(0, 1))  # 1: some are left out
+            running.read(size)
         yield running
 
 
@@ -193,6 +203,8 @@ password = "file:{here.root}/password.store"
     here.config.write_text(
         f"""\
 ledger = "{here.ledger}"
+[directory]
+decisions = "{here.root}/decisions.csv"
 [directory.source]
 url = "{here.ad.tls_url}"
 bind = "{here.ad.reader_principal}"
@@ -233,6 +245,8 @@ write_target_address = true
 source = "imap://127.0.0.1:{here.source.port}?tls=none"
 source_password = "file:{here.root}/password.mail"
 {more}
+[trace]
+logs = {json.dumps([str(one.log_file) for one in (here.postfix, *here.stores.values())])}
 [coexist.exchange]
 bind = "{here.ad.admin_dn}"
 password = "file:{here.root}/password.ad"

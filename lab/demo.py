@@ -1,154 +1,118 @@
-"""`make demo`: an organisation moves from "Exchange" to the open side, on real servers: first its people, from Active
-Directory to OpenLDAP, then their mailboxes.
+"""`make demo`: three people move from "Exchange" to the open side while mail keeps coming, on real servers of this
+machine: their directory, the first copy, a live cutover, the verification, the way back, the reports.
 
 Everything is done through the command line, as an administrator would. Leaves the reports and nothing running.
 """
 
 from __future__ import annotations
 
-import csv
-import imaplib
-import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 
-import ldap
+from lab.acme import Acme, Person, acme
+from lab.deliveries import Verdict, copies, judge
+from lab.load import Load
+from lab.process import workspace
+from mailferry.config.settings import VARIABLE
 
-from lab import corpus, maildir
-from lab.dovecot import Dovecot
-from lab.openldap import WRITER_PASSWORD, OpenLdap
-from lab.organisation_data import DOMAINS
-from lab.organisation_ldif import organisation_snapshot
-from lab.process import PASSWORD, workspace
-from lab.samba import Samba
-
-LANGUAGES: tuple[corpus.Language, ...] = ("en", "de", "ru")
-MUCH = (420, 300, 240, 160, 60)
-"""Messages in the first mailboxes; the others hold few."""
-ORGANISATION = 50
 REPORT = Path("demo-report")
-SOURCE, TARGET = "MAILFERRY_DEMO_AD", "MAILFERRY_DEMO_LDAP"
+WAVE = "pilot"
+MESSAGES, FEW = 300, 5
+"""In the mailboxes of those who move, and of those who stay."""
+RATE = 12.0
+"""Messages a second that keep coming in."""
 
 
 def main() -> int:
     root = workspace("demo")
+    began = time.monotonic()
     try:
-        say(f"Acme: {ORGANISATION} people in Active Directory, with groups, shared mailboxes and years of dirt")
-        content = organisation_snapshot(ORGANISATION)
-        with (
-            Samba(root / "ad", content=content) as ad,
-            OpenLdap(root / "ldap") as provider,
-            OpenLdap(root / "replica", provider=provider) as replica,
-        ):
-            users = _people(root, ad, provider, replica)
-        exchange = Dovecot(root / "exchange", "exchange", users=users)
-        open_side = Dovecot(root / "open", "open", users=users)
-        with exchange, open_side:
-            return _move(root, exchange, open_side, users)
+        say("Acme: 50 people on “Exchange”, and the empty open side beside it (Samba AD, OpenLDAP, Postfix, Dovecot)")
+        with acme(root, synced=False) as here:
+            shutil.rmtree(REPORT, ignore_errors=True)
+            REPORT.mkdir()
+            os.environ[VARIABLE] = str(here.config)
+            _directory(here)
+            moving = _mailboxes(here)
+            others = [one for one in here.people if one.plain and one not in moving]
+            with Load(here, [*moving, *others[:7]], rate=RATE) as load:
+                _cutover(here, moving, load)
+                time.sleep(2)
+            here.drained()
+            return _prove(here, moving, load, judge(here, load.sent), began)
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _people(root: Path, ad: Samba, provider: OpenLdap, replica: OpenLdap) -> list[str]:
-    """From Active Directory to OpenLDAP; the people who have a mailbox."""
-    shutil.rmtree(REPORT, ignore_errors=True)
-    REPORT.mkdir()
-    config = ["--config", str(root / "mailferry.toml")]
-    (root / "mailferry.toml").write_text(_settings(root, ad, provider))
-    say("Survey: what there is, and who could move first")
-    ferry("survey", *config, "--out", str(REPORT / "survey"))
-    say("What is wrong in the source: every finding with a proposal, nothing is changed")
-    findings = REPORT / "directory.html"
-    ferry("directory", "clean", *config, "--report", str(findings))
-    say("The first sync: people, groups, contacts and resources come, what nobody can decide stays out")
-    ferry("directory", "sync", *config)
-    say("A change at the source, and only that is brought")
-    person = ad.search("(&(objectClass=user)(mailNickname=*)(department=*)(givenName=*))", ["cn"])[0][0]
-    ad.modify(person, replace={"title": "Head of Ferries"})
-    ferry("directory", "sync", *config)
-    print(f"The replica shows it: {_on_replica(replica, '(title=Head of Ferries)')}")
-    accounts = root / "people.csv"
-    ferry("directory", "accounts", *config, "--output", str(accounts))
-    with accounts.open(encoding="utf-8", newline="") as file:
-        return [row["source_user"] for row in csv.DictReader(file)]
+def _directory(here: Acme) -> None:
+    """From Active Directory to OpenLDAP."""
+    say("1. Survey: what there is, and who could move first")
+    ferry("survey", "--out", str(REPORT / "survey"))
+    say("2. What is wrong in the directory: every finding with a proposal; nothing is changed")
+    ferry("directory", "clean", "--report", str(REPORT / "directory.html"))
+    say("3. The directory comes: people, groups, contacts. What nobody can decide stays out, and is listed")
+    ferry("directory", "sync")
+    here.read()
 
 
-def _on_replica(replica: OpenLdap, wanted: str) -> str:
-    """The DN that the replica finds, within the seconds that it may take."""
-    connection = replica.connect()
-    for _ in range(100):
-        if found := connection.search_s(replica.suffix, ldap.SCOPE_SUBTREE, wanted, ["cn"]):
-            return str(found[0][0])
-        time.sleep(0.05)
-    raise SystemExit(f"demo: the replica does not show {wanted}")
+def _mailboxes(here: Acme) -> list[Person]:
+    """Mail on Exchange, and a wave of three: members of a group, who get each other's mail."""
+    plain = {one.uid: one for one in here.people if one.plain}
+    group, members = max(here.groups.items(), key=lambda one: len(one[1]))
+    moving = [plain[uid] for uid in sorted(members)[:3]]
+    here.seed(moving, MESSAGES, scale=0.5)
+    here.seed([one for one in plain.values() if one not in moving], FEW)
+    names = ", ".join(one.mail for one in moving)
+    say(f"4. A wave of three people of {group}: {names}")
+    people = [option for one in moving for option in ("--people", one.mail)]
+    ferry("wave", "plan", WAVE, *people, "--split")
+    say("5. Seed: the first copy of their mailboxes, while they go on working on Exchange")
+    ferry("wave", "seed", WAVE)
+    return moving
 
 
-def _settings(root: Path, ad: Samba, provider: OpenLdap) -> str:
-    return f"""
-ledger = "{root}/ledger.db"
-[directory]
-decisions = "{root}/decisions.csv"
-[directory.source]
-url = "{ad.tls_url}"
-bind = "{ad.reader_principal}"
-password = "env:{SOURCE}"
-base = "{ad.base}"
-ca_file = "{ad.ca_file}"
-[directory.target]
-url = "{provider.url}"
-suffix = "{provider.suffix}"
-bind = "{provider.settings.writer_dn}"
-password = "env:{TARGET}"
-ca_file = "{provider.ca_file}"
-[directory.mapping]
-domains = {json.dumps(DOMAINS)}
-"""
+def _cutover(here: Acme, moving: Sequence[Person], load: Load) -> None:
+    say(f"6. From now on {RATE:g} messages a second: from outside, from Exchange, soon from people who have moved")
+    time.sleep(3)
+    say("7. Rehearsal: everything but the switch, and a page to sign")
+    ferry("wave", "rehearse", WAVE, "--out", str(REPORT / "rehearsal"))
+    say("8. Cutover: their mail is parked, what is new is copied, both sides are compared, the route is switched")
+    began = time.time()
+    ferry("wave", "cutover", WAVE)
+    during = [one for one in load.sent if one.accepted and one.accepted >= began]
+    mine = [one for one in during if one.expected & {person.uid for person in moving}]
+    print(f"Meanwhile {len(during)} messages were accepted, {len(mine)} of them for the three.")
+    say("9. Sweep: what still came into the old mailboxes is fetched")
+    ferry("wave", "sweep", WAVE)
+    if mine:
+        say("10. Where is that message? One that came during the cutover")
+        ferry("trace", f"<{mine[0].number}@fire.example>", "--no-stores")
+    say("11. Somebody wants to go back: with all mail that came since")
+    time.sleep(2)
+    ferry("wave", "rollback", WAVE, "--only", moving[2].mail)
+    ferry("wave", "status", WAVE)
 
 
-def _move(root: Path, exchange: Dovecot, open_side: Dovecot, users: list[str]) -> int:
-    say(f"Their mail stands on “Exchange”: {len(users)} mailboxes in English, German and Russian")
-    for seed, user in enumerate(users, start=1):
-        language = LANGUAGES[seed % len(LANGUAGES)]
-        count = MUCH[seed - 1] if seed <= len(MUCH) else 12
-        names = corpus.WELL_KNOWN[language]
-        doors = [
-            corpus.CorpusFolder((names[use],), 3, seed=seed, scale=0.1) for use in ("calendar", "contacts", "tasks")
-        ]
-        maildir.seed(exchange, user, chain(corpus.mailbox(seed, count, language, scale=0.5, big=seed == 1), doors))
-    _dragged_by_hand(exchange, open_side, users[4])
-    sides = [
-        f"imap://127.0.0.1:{exchange.port}?tls=none",
-        f"imap://127.0.0.1:{open_side.port}?tls=none",
-    ]
-    options = ["--accounts", str(root / "people.csv"), "--ledger", str(root / "ledger.db")]
-
-    say("Seed: the first copy, while people go on working on Exchange")
-    ferry("copy", *sides, *options)
-    say("Meanwhile at the source: new messages, flags set and cleared, messages moved and deleted")
-    _changes(exchange, users[:4])
-    say("Delta: only what changed")
-    ferry("copy", *sides, *options)
-    say("Verify: both sides are read again and compared, every message's bytes too")
-    ferry("verify", *sides, *options, "--content", "full")
-    ferry("report", "--ledger", str(root / "ledger.db"), "--output", str(REPORT))
-    summary = json.loads((REPORT / "report.json").read_text(encoding="utf-8"))["summary"]
-    totals = summary["numbers"]
-    listed = sum(_messages(exchange, user) for user in users)
-    parts = [totals[name] for name in ("copied", "there", "excluded", "failed")]
-    pages = ("survey/index.html", "directory.html", "index.html")
+def _prove(here: Acme, moving: Sequence[Person], load: Load, verdict: Verdict, began: float) -> int:
+    say("12. The proof: every mailbox of both sides is read, and every message of those seconds looked for")
+    ferry("report", "--ledger", str(here.ledger), "--output", str(REPORT))
+    times = [took for _, _, took in verdict.seconds]
+    pages = ("survey/index.html", "directory.html", "rehearsal/index.html", "index.html")
     print("\nThe reports:", *(f"file://{(REPORT / page).resolve()}" for page in pages), sep="\n  ")
+    doors = ", ".join(f"{number} {name}" for name, number in sorted(load.doors().items()))
     print(
-        f"demo: {len(users)} mailboxes, {totals['listed']} listed, {parts[0]} copied, {parts[1]} already there, "
-        f"{parts[2]} excluded, {parts[3]} failed, score {summary['score']}"
+        f"\ndemo: {verdict}\ndemo: sent from {doors}; delivered in {statistics.median(times):.2f} s (median), "
+        f"{max(times):.1f} s (longest, parked mail among them); the demo took {time.monotonic() - began:.0f} s"
     )
-    if totals["listed"] != listed or sum(parts) != listed:
-        print(f"demo: the numbers do not add up: the source itself counts {listed}", file=sys.stderr)
+    brought = {one.uid for one in copies(here)[0] if one.place in here.stores}
+    if verdict.wrong or not {one.uid for one in moving} <= brought:
+        print("demo: a message is not where it belongs", file=sys.stderr)
         return 1
     return 0
 
@@ -158,54 +122,11 @@ def say(text: str) -> None:
 
 
 def ferry(*arguments: str) -> None:
-    """Run the command line; its exit code 1 (some items failed) is shown in the totals, others end the demo."""
-    mail = {"MAILFERRY_SOURCE_PASSWORD": PASSWORD, "MAILFERRY_TARGET_PASSWORD": PASSWORD}
-    environment = {**os.environ, **mail, SOURCE: PASSWORD, TARGET: WRITER_PASSWORD}
-    shown = " ".join(one for one in arguments[:3])
-    print(f"$ mailferry {shown} …", flush=True)
-    done = subprocess.run([str(Path(sys.executable).with_name("mailferry")), *arguments], env=environment, check=False)
+    """Run the command line; its exit code 1 (there is something to look at) is no end of the demo, others are."""
+    print(f"$ mailferry {' '.join(arguments)}", flush=True)
+    done = subprocess.run([str(Path(sys.executable).with_name("mailferry")), *arguments], check=False)
     if done.returncode not in (0, 1):
         raise SystemExit(f"demo: mailferry {arguments[0]} ended with code {done.returncode}")
-
-
-def _login(server: Dovecot, user: str) -> imaplib.IMAP4:
-    connection = imaplib.IMAP4(server.host, server.port)
-    connection.login(user, PASSWORD)
-    return connection
-
-
-def _dragged_by_hand(exchange: Dovecot, open_side: Dovecot, user: str) -> None:
-    """This person had dragged some messages over already: they must be recognised, not brought twice."""
-    source, target = _login(exchange, user), _login(open_side, user)
-    source.select("INBOX", readonly=True)
-    for number in range(1, 6):
-        _, data = source.fetch(str(number), "(INTERNALDATE BODY.PEEK[])")
-        assert isinstance(data[0], tuple)
-        when = imaplib.Internaldate2tuple(data[0][0])
-        assert when is not None
-        target.append("INBOX", None, when, data[0][1])
-    source.logout()
-    target.logout()
-
-
-def _changes(exchange: Dovecot, users: Sequence[str]) -> None:
-    for number, user in enumerate(users):
-        connection = _login(exchange, user)
-        for new in corpus.messages(9000 + number, 7, scale=0.3, big=False):
-            connection.append("INBOX", None, imaplib.Time2Internaldate(new.internal_date), new.body)
-        connection.select("INBOX")
-        connection.store("2", "+FLAGS", r"(\Flagged \Answered)")
-        connection.store("3", "-FLAGS", r"(\Seen)")
-        connection.copy("5", "Projects")
-        connection.store("5:6", "+FLAGS", r"(\Deleted)")
-        connection.expunge()
-        connection.logout()
-
-
-def _messages(server: Dovecot, user: str) -> int:
-    """What the server itself says it holds."""
-    fields = server.doveadm("mailbox", "status", "-u", user, "-t", "messages", "*")
-    return int(fields.rpartition("=")[2])
 
 
 if __name__ == "__main__":
