@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import socket
+from functools import cache
 from pathlib import Path
 
 
@@ -18,6 +19,7 @@ def owner_text(pid: int | None = None) -> str:
     return f"{socket.gethostname()}:{pid}:{_started(pid)}-{_place()}"
 
 
+@cache
 def person() -> str:
     """`user@host` of whoever started this process, for the audit."""
     try:

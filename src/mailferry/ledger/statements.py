@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from mailferry.ledger.schema import failure, folder, keyword_set, mailbox, message, pass_
+from mailferry.ledger.schema import event, failure, folder, keyword_set, mailbox, message, pass_
 from mailferry.model.state import State
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ confirm = message.update().where(HERE).values(state=sa.bindparam("to_state"), ta
 unsent = message.update().where(HERE).values(attempts=message.c.attempts - 1)
 
 set_flags = message.update().where(HERE).values(flags=sa.bindparam("to_flags"), keywords=sa.bindparam("to_keywords"))
+
+audit = event.insert()
 
 forget = message.delete().where(HERE)
 

@@ -612,7 +612,7 @@ class Ledger:
         """Append one line to the audit. `who`: default this process's user. `data`: JSON, no secrets, no content."""
         new = {"at": time.time(), "who": who or person(), "what": what, "mailbox_id": mailbox_id, "data": data}
         with self._write() as connection:
-            connection.execute(event.insert().values(**new))
+            connection.execute(statements.audit, new)
 
     def events(self, mailbox_id: int | None = None, *, after: int = 0) -> list[Event]:
         """The audit after event id `after`, oldest first."""

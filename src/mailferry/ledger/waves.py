@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _WAVE = tuple(wave.c[name] for name in Wave.__slots__)
 _MOVE = tuple(move.c[name] for name in Move.__slots__)
+_ONE_MOVE = sa.select(*_MOVE).where(move.c.id == sa.bindparam("of_move"))
+_ONE_WAVE = sa.select(*_WAVE).where(wave.c.id == sa.bindparam("of_wave"))
 _LIVE = [one.value for one in MoveState if one not in (MoveState.CANCELLED, MoveState.ROLLED_BACK)]
 
 
@@ -104,7 +107,13 @@ def moves(ledger: Ledger, wave_id: int | None = None, *, source_id: str | None =
 
 def move_of(ledger: Ledger, move_id: int) -> Move:
     with ledger._read() as connection:
-        return _move(connection.execute(sa.select(*_MOVE).where(move.c.id == move_id)).one())
+        return _move(connection.execute(_ONE_MOVE, {"of_move": move_id}).one())
+
+
+def wave_of(ledger: Ledger, now_in: Move) -> Wave:
+    """The wave that a move belongs to, as it is now."""
+    with ledger._read() as connection:
+        return _wave(connection.execute(_ONE_WAVE, {"of_wave": now_in.wave_id}).one())
 
 
 def enter(ledger: Ledger, now_in: Move, state: MoveState, lease: Lease | None = None, **values: Any) -> Move:
@@ -123,10 +132,12 @@ def note(ledger: Ledger, now_in: Move, lease: Lease | None = None, **values: Any
     return _set(ledger, now_in, lease, values)
 
 
-def intend(ledger: Ledger, now_in: Move, state: MoveState, **data: Any) -> None:
-    """The audit's line before something is done to reach `state`. Hooks: `intend STATE`."""
+def intend(ledger: Ledger, now_in: Move, state: MoveState, lease: Lease | None = None, **data: Any) -> None:
+    """The audit's line before something is done to reach `state`. Hooks: `intend STATE`. Fenced: the lease is over."""
     told = {"move": now_in.id, "mail": now_in.mail, "from": now_in.state.value, "to": state.value, **data}
-    with ledger._write():
+    with ledger._write() as connection:
+        if lease is not None:
+            ledger._guard(connection, lease)
         ledger._points.append(f"intend {state.value}")
         ledger.audit("move intended", mailbox_id=now_in.mailbox_id, **told)
 
@@ -135,8 +146,9 @@ def _set(ledger: Ledger, now_in: Move, lease: Lease | None, values: Mapping[str,
     with ledger.transaction(), ledger._write() as connection:
         if lease is not None:
             ledger._guard(connection, lease)
-        here = sa.and_(move.c.id == now_in.id, move.c.state == now_in.state.value)
-        if connection.execute(move.update().where(here).values(**values)).rowcount != 1:
+        here = {"of_move": now_in.id, "in_state": now_in.state.value}
+        row = connection.execute(_update(frozenset(values)), {**here, **values}).one_or_none()
+        if row is None:
             raise Fenced(
                 f"its move is no longer {now_in.state.value}", about=now_in.mail, advice="mailferry wave status"
             )
@@ -146,7 +158,14 @@ def _set(ledger: Ledger, now_in: Move, lease: Lease | None, values: Mapping[str,
             if values.get("error"):
                 told["error"] = values["error"]
             ledger.audit("move entered", mailbox_id=values.get("mailbox_id", now_in.mailbox_id), **told)
-        return _move(connection.execute(sa.select(*_MOVE).where(move.c.id == now_in.id)).one())
+        return _move(row)
+
+
+@cache
+def _update(names: frozenset[str]) -> sa.sql.dml.ReturningUpdate[Any]:
+    """Sets these columns of a move that is in the state it is believed to be in; its row as it is then."""
+    here = sa.and_(move.c.id == sa.bindparam("of_move"), move.c.state == sa.bindparam("in_state"))
+    return move.update().where(here).values({name: sa.bindparam(name) for name in sorted(names)}).returning(*_MOVE)
 
 
 def history(ledger: Ledger, move_id: int) -> list[tuple[float, str, str]]:

@@ -20,7 +20,6 @@ from mailferry.coexist.target_address import TargetAddresses
 from mailferry.config.coexist import Coexist
 from mailferry.copy.mailbox import Progress
 from mailferry.copy.work import Engine
-from mailferry.errors import LocalProtocolError
 from mailferry.ledger import waves as ledger_waves
 from mailferry.ledger.owner import person
 from mailferry.ledger.rows import Lease
@@ -111,10 +110,7 @@ class Context:
 
     async def wave(self, move: Move) -> Wave:
         """The wave that it belongs to, as it is now."""
-        for one in await self.ledger.call(ledger_waves.waves):
-            if one.id == move.wave_id:
-                return one
-        raise LocalProtocolError("its wave is not in the ledger", about=move.mail)
+        return await self.ledger.call(lambda db: ledger_waves.wave_of(db, move))
 
     async def read(self, move: Move) -> Move:
         """The move as the ledger has it."""
@@ -123,11 +119,7 @@ class Context:
     async def intend(self, move: Move, lease: Lease, state: MoveState) -> None:
         """A line in the audit before something is done; Fenced if the mailbox was taken over."""
 
-        def write(db: Ledger) -> None:
-            db.renew(lease)
-            ledger_waves.intend(db, move, state)
-
-        await self.ledger.write(write)
+        await self.ledger.write(lambda db: ledger_waves.intend(db, move, state, lease))
 
     async def enter(self, move: Move, lease: Lease, state: MoveState, *, durable: bool = False, **values: Any) -> Move:
         """It goes on to `state`. `durable`: no power cut makes the ledger forget it."""
