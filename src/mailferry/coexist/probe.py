@@ -21,7 +21,7 @@ _TEXT = "A test of Mailferry whether mail waits while this mailbox is moved. It 
 SMTP_SECONDS = 30.0
 CLEAR_TRIES = 3
 MISSED_LOOKS = 5
-"""A message that is just passing from one of Postfix's queues to the next is in no listing; after so many it is gone."""
+"""What is just passing from one of Postfix's queues to the next is in no listing; after so many looks it is gone."""
 
 
 @dataclass(frozen=True, slots=True)
