@@ -25,9 +25,10 @@ from mailferry.ops.wave_forecast import parked_of, rates_of
 from mailferry.ops.wave_plan import Tied
 from mailferry.ops.wave_show import Shown, open_doubts, show, tied_document
 from mailferry.plan.forecast import DOCUMENTED
+from mailferry.verify.compare import Difference
 from mailferry.verify.report import size_text
 from mailferry.verify.score import Score
-from mailferry.waves.approval import findings, latest
+from mailferry.waves.approval import What, findings, latest
 from mailferry.waves.evidence import Verdict, from_data
 
 SCHEMA = 1
@@ -133,12 +134,17 @@ def _person(ledger: Ledger, wave: Wave, move: Move, parked: float, room: Room, e
     verified = ledger.verifications(move.mailbox_id) if move.mailbox_id is not None else []
     rows = latest(verified)
     score = rows[-1].score if rows else ""
-    told = [(folder, one) for folder, one in findings(rows) if one.get("score") != Score.PERFECT.word]
+    # What came during the rehearsal is no difference: in a cutover nothing comes any more.
+    still = [(folder, one) for folder, one in findings(rows) if one.get("kind") != Difference.ARRIVED_SINCE.value]
+    told = [(folder, one) for folder, one in still if one.get("score") != Score.PERFECT.word]
     told.sort(key=lambda one: -Score.of(one[1].get("score", "Poor")))
     counts = rows[-1].result.get("counts", {}) if rows else {}
     passes = ledger.passes(move.mailbox_id) if move.mailbox_id is not None else []
     evidence = from_data(move.evidence)
     open_ = open_doubts(ledger, wave, move)
+    worst = max((Score.of(one.get("score", "Poor")) for _, one in told), default=Score.PERFECT)
+    if score == Score.INVESTIGATE.word and worst < Score.INVESTIGATE:
+        score, open_ = worst.word, [each for each in open_ if each.what is not What.VERIFICATION]
     others = f"; others: {', '.join(evidence.others)}" if evidence and evidence.others else ""
     one = Person(
         mail=move.mail,
