@@ -112,7 +112,8 @@ def plan_command(
     wanted = Wanted(people, csv, group, ou, everybody)
     changes = [bool(add), bool(remove), wanted != Wanted()]
     if sum(changes) > 1:
-        raise UserError("one at a time: --add, --remove, or who a new wave is made of", about=name)
+        advice = "one at a time: --add, --remove, or who a new wave is made of"
+        raise UserError("too much at once", about=name, advice=advice)
     if remove:
         gone = wave_plan.remove(site, name, remove, dry_run=dry_run)
         _tell_gone(name, gone, as_json, dry_run)
