@@ -125,6 +125,23 @@ def test_killed_again_and_again_while_mail_comes(both: Sides, lab: WaveLab, alic
     assert both.postfix.queue() == []
 
 
+def test_a_run_that_is_stopped_leaves_nobody_parked(both: Sides, lab: WaveLab, alice: str) -> None:
+    running = lab.start("rollback", "w")
+    while route(lab, alice) != "parked" and running.process.poll() is None:
+        pass
+    both.postfix.send(alice, "while parked")
+    running.process.send_signal(signal.SIGINT)
+    done = running.end()
+    assert done.code == 130, done
+    assert route(lab, alice) in ("local", "exchange")
+    both.drain()
+    assert "while parked" in everything(lab, alice) + everything(lab, alice, store=True)
+    assert both.postfix.queue() == []
+    done = lab.run("rollback", "w")
+    assert done.code == 0, done
+    assert everything(lab, alice) == sorted([*OLD, "sent", "drafted", "received", "sent", "while parked"])
+
+
 def test_a_store_out_of_reach_leaves_nobody_parked(both: Sides, lab: WaveLab, door: TcpProxy, alice: str) -> None:
     """Before anybody is parked, everything stays as it is; later, the mail goes to the open side again."""
     door.refuse = True

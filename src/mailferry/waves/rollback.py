@@ -22,7 +22,7 @@ from mailferry.errors import Fenced, MailferryError, SafetyStop, Temporary
 from mailferry.ledger.rows import Lease
 from mailferry.model.wave import Move, MoveState
 from mailferry.stack.postfix.settings import Route
-from mailferry.waves.advance import Goal
+from mailferry.waves.advance import LAST_SECONDS, Goal
 from mailferry.waves.back import to_exchange
 from mailferry.waves.context import Context
 from mailferry.waves.steps import forget, let_go, patiently, set_route
@@ -30,7 +30,7 @@ from mailferry.waves.steps import forget, let_go, patiently, set_route
 log = logging.getLogger("mailferry.waves")
 
 REOPEN_SECONDS = 60.0
-"""How long a way back that failed tries to let the mail flow to the open side again."""
+"""How long a way back that failed, or is to stop, tries to let the mail flow again."""
 
 
 async def leave(ctx: Context, move: Move, lease: Lease) -> Move:
@@ -61,11 +61,14 @@ async def come_back(ctx: Context, move: Move, lease: Lease) -> Move:
             raise await _reopened(ctx, move, lease, late) from None
         except (MailferryError, asyncio.CancelledError) as error:
             raise await _reopened(ctx, move, lease, error) from None
-    kept = await patiently(ctx, move, lambda: to_exchange(ctx, move))
-    waits = await patiently(ctx, move, lambda: let_go(ctx, move))
-    told = [f"{left} messages could not go back: mailferry report"] if left else []
-    text = "; ".join(filter(None, (*told, kept, waits)))
-    return await ctx.enter(move, lease, MoveState.ROLLED_BACK, durable=True, released=time.time(), error=text)
+    try:
+        async with asyncio.timeout(LAST_SECONDS):
+            return await _arrive(ctx, move, lease, left)
+    except TimeoutError:
+        advice = "run it again: only the release is left"
+        raise Temporary("its mail could not be released yet", about=move.mail, advice=advice) from None
+    except asyncio.CancelledError as stopped:
+        raise await _reopened(ctx, move, lease, stopped) from None
 
 
 async def follow(ctx: Context, move: Move, lease: Lease) -> Move:
@@ -121,11 +124,24 @@ async def _route(ctx: Context, move: Move) -> str:
     return found.route
 
 
+async def _arrive(ctx: Context, move: Move, lease: Lease, left: int) -> Move:
+    """The route says `exchange`: release. `left`: messages that could not go back."""
+    kept = await patiently(ctx, move, lambda: to_exchange(ctx, move))
+    waits = await patiently(ctx, move, lambda: let_go(ctx, move))
+    told = [f"{left} messages could not go back: mailferry report"] if left else []
+    text = "; ".join(filter(None, (*told, kept, waits)))
+    return await ctx.enter(move, lease, MoveState.ROLLED_BACK, durable=True, released=time.time(), error=text)
+
+
 async def _reopened(ctx: Context, move: Move, lease: Lease, error: BaseException) -> BaseException:
-    """The mail flows to the open side again; what is to be raised."""
+    """The mail flows again: to the open side, or to Exchange where the route says so already. What is to be raised."""
     try:
         async with asyncio.timeout(REOPEN_SECONDS):
-            if await _route(ctx, move) == Route.PARKED.value:
+            now = await _route(ctx, move)
+            if now == Route.EXCHANGE.value:
+                await _arrive(ctx, move, lease, 0)
+                return error
+            if now == Route.PARKED.value:
                 ctx.say(move, "mail goes to the open side again")
                 await patiently(ctx, move, lambda: set_route(ctx, move, Route.LOCAL, Route.PARKED))
                 await patiently(ctx, move, lambda: let_go(ctx, move))
