@@ -22,7 +22,25 @@ if TYPE_CHECKING:
 @click.group("relay")
 def relay_command() -> None:
     """Hold the mail of whole domains in a Postfix of its own, for a big-bang night or an outage of Exchange. All verbs
-    are run on the relay's host, as root."""
+    but `plan` are run on the relay's host, as root."""
+
+
+@relay_command.command("plan")
+@options.settings
+@options.as_json
+def plan_command(config: Path | None, as_json: bool) -> int:
+    """Show the way to a night in which a whole domain is held, and back: MX, TTLs, firewall, commands, in order."""
+    from mailferry.config.settings import read_settings
+    from mailferry.ops.stack_dns import names_of
+    from mailferry.stack.dns import relay_plan
+
+    steps = relay_plan(names_of(read_settings(options.settings_path(config))))
+    if as_json:
+        _print_json({"steps": steps})
+    else:
+        for number, step in enumerate(steps, 1):
+            click.echo(f"{number}. {step}")
+    return 0
 
 
 @relay_command.command("on")

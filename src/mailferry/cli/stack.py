@@ -17,6 +17,7 @@ from mailferry.cli.directory import config as with_ledger
 if TYPE_CHECKING:
     from mailferry.config.settings import Settings
     from mailferry.stack.checkers import Told
+    from mailferry.stack.dns import View
     from mailferry.stack.file import Kit
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -256,6 +257,44 @@ def share_command(
     if as_json:
         _print_json({"dry_run": dry_run, "mailboxes": [asdict(one) for one in done]})
     return 1 if any(one.failed for one in done) else 0
+
+
+@stack_command.command("dns", short_help="Show the DNS records of a move, and what to do when.")
+@click.option("--phase", type=click.Choice(("before", "during", "after")), help="One of the three. Default: all.")
+@click.option("--view", type=click.Choice(("external", "internal")), help="One of the two. Default: both.")
+@click.option("--zone-file", is_flag=True, help="Only the records, as snippets of zone files.")
+@options.settings
+@options.as_json
+def dns_command(phase: str | None, view: str | None, zone_file: bool, config: Path | None, as_json: bool) -> int:
+    """Show the steps of each phase in order, and the records of each domain: MX, SPF, DKIM, DMARC, SRV, autoconfig; as
+    the world sees them, and inside. Nothing is looked up or changed."""
+    from mailferry.ops.stack_dns import names_of
+    from mailferry.stack import dns
+
+    names = names_of(_settings(config))
+    phases = [one for one in dns.Phase if phase in (None, one.value)]
+    views = [one for one in dns.View if view in (None, one.value)]
+    shown = []
+    for one in phases:
+        steps = [] if zone_file else dns.plan(names, one)
+        zones = [(each, domain, dns.zone(names, domain, each, one)) for each in views for domain in names.domains]
+        shown.append({"phase": one.value, "steps": steps, "zones": _zones(zones)})
+        if as_json:
+            continue
+        if steps:
+            click.echo(f"{one.value.upper()} THE MOVE")
+        for number, step in enumerate(steps, 1):
+            click.echo(f"{number}. {step}")
+        for _, _, text in zones:
+            click.echo(f"\n{text}", nl=False)
+        click.echo()
+    if as_json:
+        _print_json({"phases": shown})
+    return 0
+
+
+def _zones(zones: list[tuple[View, str, str]]) -> list[dict[str, str]]:
+    return [{"view": view.value, "domain": domain, "records": text} for view, domain, text in zones]
 
 
 def _settings(config: Path | None) -> Settings:

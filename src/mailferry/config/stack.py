@@ -5,12 +5,18 @@ Invariant: passwords stand in it by reference only. Every field has a descriptio
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from mailferry.config.fields import Domain, Reference, Table, Text
+
+
+def _address(text: str) -> str:
+    return str(ipaddress.ip_address(text))
+
 
 Server = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}$")]
 Listener = Annotated[str, StringConstraints(pattern=r"^(([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):)?[0-9]{1,5}$")]
@@ -18,6 +24,8 @@ Network = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f.:\[\]/]+$")]
 Url = Annotated[str, StringConstraints(pattern=r"^ldaps?://\S+$")]
 
 SocketOrServer = Annotated[str, StringConstraints(pattern=r"^(/\S+|\S+:[0-9]{1,5})$")]
+
+Address = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f.:]+$"), AfterValidator(_address)]
 
 
 class Controllers(Table):
@@ -225,6 +233,9 @@ class Relay(Table):
         description="HOST:PORT of the Postfix between both sides, which passes on what is let go. It has to trust this "
         "host (`own_networks`).",
     )
+    hostname: Domain | None = Field(
+        default=None, description="The name of that address in the DNS. Default: `stack.postfix.hostname`."
+    )
     domains: tuple[Domain, ...] = Field(
         default=(), description="The domains whose mail it takes. Default: all of `directory.mapping.domains`."
     )
@@ -260,6 +271,19 @@ class Rspamd(Table):
     )
 
 
+class Dns(Table):
+    """What `mailferry stack dns` has to know beside the other sections. Everything may be left out."""
+
+    old_mx: tuple[Domain, ...] = Field(default=(), description="The hosts that the MX records name today, in order.")
+    external: dict[Domain, tuple[Address, ...]] = Field(
+        default={}, description="Hosts and their addresses as the world sees them."
+    )
+    internal: dict[Domain, tuple[Address, ...]] = Field(
+        default={}, description="Hosts and their addresses inside (split horizon)."
+    )
+    dkim_selector: Domain = Field(default="mail", description="The selector of the DKIM key.")
+
+
 class StackSettings(Table):
     """The servers of the open platform."""
 
@@ -267,4 +291,5 @@ class StackSettings(Table):
     postfix: Postfix | None = Field(default=None, description="See `[stack.postfix]`.")
     relay: Relay | None = Field(default=None, description="See `[stack.relay]`.")
     rspamd: Rspamd | None = Field(default=None, description="See `[stack.rspamd]`.")
+    dns: Dns = Field(default=Dns(), description="See `[stack.dns]`.")
     dovecot: Dovecot | None = Field(default=None, description="See `[stack.dovecot]`.")
