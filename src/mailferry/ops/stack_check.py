@@ -45,6 +45,8 @@ def running(config: Config, kits: list[Kit]) -> Iterator[Told]:
             yield from _openldap(config)
         elif kit.server == "postfix":
             yield from _postfix(stack.postfix_settings(config), kit)
+        elif kit.server == "dovecot":
+            yield from _dovecot(config, kit)
         elif kit.server == "relay":
             relay = stack_relay.relay_settings(config, stack.postfix_settings(config))
             at = _place(relay.base.listen, relay.base.hostname)
@@ -115,6 +117,64 @@ def _postfix(settings: Settings, kit: Kit) -> Iterator[Told]:
     yield from _tables(settings, kit)
     if settings.dns:
         yield from _dns(settings)
+
+
+def _dovecot(config: Config, kit: Kit) -> Iterator[Told]:
+    """A store or the proxy of this host: its listeners, its certificate, and whether the directory answers it."""
+    assert config.stack is not None and config.stack.dovecot is not None
+    wanted = config.stack.dovecot
+    ports, host = wanted.ports, next((one for one in wanted.listen if one not in ("*", "::")), "localhost")
+    store = any(file.name == "ldap-delivery.conf.ext" for file in kit.files)
+    for what, port, expected in (
+        ("IMAP", ports.imap, "* OK"),
+        ("POP3", ports.pop3, "+OK"),
+        ("ManageSieve", ports.sieve, '"IMPLEMENTATION"'),
+        ("LMTP", ports.lmtp if store else 0, "220"),
+    ):
+        if port:
+            yield _banner("dovecot", what, Endpoint(host, port), expected)
+    if wanted.certificate is not None and ports.imaps:
+        yield _over_tls(Endpoint(host, ports.imaps), wanted.hostname, wanted.proxy_ca_file)
+    yield _answers(kit, ("user",) if store else ("auth", "lookup"))
+
+
+def _over_tls(at: Endpoint, name: str, authorities: Path | None) -> Told:
+    """TLS from the first byte, with the certificate checked."""
+    what = f"the certificate of {name}"
+    try:
+        context = ssl.create_default_context(cafile=str(authorities) if authorities else None)
+        with (
+            socket.create_connection((at.host, at.port), timeout=SECONDS) as link,
+            context.wrap_socket(link, server_hostname=name) as secured,
+        ):
+            ends = ssl.cert_time_to_seconds(str((secured.getpeercert() or {})["notAfter"]))
+    except ssl.SSLError as error:
+        return Told("dovecot", what, False, str(getattr(error, "verify_message", "") or error.reason or error))
+    except OSError as error:
+        return Told("dovecot", what, False, f"{error.strerror or error}")
+    days = (ends - time.time()) / 86400
+    return Told("dovecot", what, days > CERTIFICATE_DAYS, f"valid for {days:.0f} days")
+
+
+def _answers(kit: Kit, question: tuple[str, ...]) -> Told:
+    """Somebody whom nobody knows is asked for: exit code 67 (EX_NOUSER) takes an answer of the directory."""
+    what = f"the directory answers (doveadm {' '.join(question)})"
+    doveadm = shutil.which("doveadm", path="/usr/sbin:/usr/bin")
+    if doveadm is None:
+        return Told("dovecot", what, None, "doveadm is not on this machine")
+    conf = str(kit.file("dovecot.conf").place)
+    try:
+        done = subprocess.run(
+            [doveadm, "-c", conf, *question, "mailferry-check-nobody"],
+            check=False,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=3 * SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Told("dovecot", what, False, str(error))
+    return Told("dovecot", what, done.returncode == 67, "" if done.returncode == 67 else done.stderr.strip()[-300:])
 
 
 def _place(listen: str, host: str) -> Endpoint:

@@ -60,8 +60,9 @@ def kit(config: Config, store: str | None, *, proxy: bool, root: Path | None) ->
     )
     conf = f"-c {settings.config_dir}/dovecot.conf"
     runs = f'kill -0 "$(cat {settings.base_dir}/master.pid 2> /dev/null)" 2> /dev/null'
-    start = f"{runs} || dovecot {conf}"
-    reload = f"if {runs}; then doveadm {conf} reload; else dovecot {conf}; fi"
+    begin = f"dovecot {conf} < /dev/null > /dev/null 2>&1"  # it would hold whoever waits for the end of its output
+    start = f"{runs} || {begin}"
+    reload = f"if {runs}; then doveadm {conf} reload; else {begin}; fi"
     rendered = tuple(files(settings, reload, under(root, ROTATE)))
     return Kit("dovecot", rendered, start, f"! {runs} || doveadm {conf} stop")
 
