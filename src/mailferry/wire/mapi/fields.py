@@ -22,7 +22,7 @@ from mailferry.wire.mime import headers as mime
 Resolve = Callable[[str], str | None]
 """The SMTP address of an X.500 name (legacyExchangeDN), None where the directory does not know it."""
 
-_FIELD = re.compile(r"(?P<name>[\x21-\x39\x3b-\x7e]+)[ \t]*:(?P<value>.*(?:\r?\n[ \t].*)*)")
+_FIELD = re.compile(r"(?P<name>[\x21-\x39\x3b-\x7e]+)[ \t]*:(?P<value>.*(?:\n[ \t].*)*)")
 _STRUCTURE = re.compile(r"content-|mime-version$|lines$|x-ms-tnef-correlator$|status$|x-status$|x-uid$|x-keywords$")
 _TO, _CC, _BCC = 1, 2, 3
 _SHOWN = ((_TO, "To", tags.DISPLAY_TO), (_CC, "Cc", tags.DISPLAY_CC), (_BCC, "Bcc", tags.DISPLAY_BCC))
@@ -79,17 +79,23 @@ def header_fields(making: Making, item: Item) -> Iterator[bytes]:
 
 def transport_fields(text: str) -> Iterator[tuple[str, bytes]]:
     """Names and whole fields of a kept header block, up to its end; what describes MIME structure is left out."""
-    block = re.split(r"\r?\n\r?\n", text.lstrip("\r\n"), maxsplit=1)[0]
-    for found in _FIELD.finditer(block.replace("\0", "")):
+    block = text.replace("\0", "").replace("\r\n", "\n").replace("\r", "\n").lstrip("\n").partition("\n\n")[0]
+    for found in _FIELD.finditer(block):
         name = found["name"]
         if not _STRUCTURE.match(name.casefold()):
-            lines = re.split(r"\r?\n", f"{name}:{found['value']}")
-            yield name, b"".join(_ascii(line).encode("ascii", "replace") + b"\r\n" for line in lines if line.strip())
+            lines = [
+                f"{name}:{_ascii(line)}" if not number else _ascii(line) for number, line in _value(found["value"])
+            ]
+            yield name, b"".join(line.encode("ascii", "replace") + b"\r\n" for line in lines)
+
+
+def _value(text: str) -> Iterator[tuple[int, str]]:
+    """The lines of a field's value, numbered; empty ones after the first would end the block."""
+    return ((number, line) for number, line in enumerate(text.split("\n")) if not number or line.strip())
 
 
 def _ascii(line: str) -> str:
     """A line that was received with raw characters beyond ASCII, with its words encoded."""
-    line = line.replace("\r", " ")
     if line.isascii():
         return line
     return re.sub(r"[^ \t]*[^\x00-\x7f](?:[^ \t]|[ \t]+(?=[^ \t]*[^\x00-\x7f]))*", _encoded_run, line)
