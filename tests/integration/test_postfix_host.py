@@ -6,6 +6,7 @@ import grp
 import pwd
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,29 @@ def test_a_host_is_installed_and_installed_again(root: Path) -> None:
     assert [one.name.partition(".before-")[0] for one in kept] == ["main.cf"]
     assert b"maximal_queue_lifetime = 14d" in kept[0].read_bytes()
     assert (root / "calls").read_text() == "reload\n" * 3
+
+
+def test_its_log_is_rotated(root: Path) -> None:
+    log, rotations = root / "log" / "postfix.log", root / "logrotate.d"
+    wanted = replace(settings(root), log_file=log, logrotate_dir=rotations)
+    wanted = replace(
+        wanted, listen=f"127.0.0.1:{process.free_port()}", listen_exchange=f"127.0.0.1:{process.free_port()}"
+    )
+    done = install(root, wanted)
+    assert (done.returncode, done.stderr) == (0, "")
+    own = ["postfix", "-c", str(root / "etc")]
+    subprocess.run([*own, "start"], check=True, capture_output=True)
+    try:
+        command = ["logrotate", "--force", "--state", str(root / "state"), str(rotations / "mailferry-postfix")]
+        subprocess.run(command, check=True, capture_output=True)
+        deadline = time.monotonic() + 15
+        while not log.exists():  # Postfix writes on, into a new one
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert "starting the Postfix mail system" in log.with_name("postfix.log.1").read_text()
+        assert "reload" in log.read_text()
+    finally:
+        subprocess.run([*own, "stop"], check=True, capture_output=True)
 
 
 def test_what_postfix_does_not_understand_changes_nothing(root: Path) -> None:

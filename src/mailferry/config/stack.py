@@ -110,6 +110,9 @@ class Postfix(Table):
     )
     message_mb: int = Field(default=150, ge=1, description="Size of a message at most, in MiB.")
     certificate: Path | None = Field(default=None, description="Its certificate, chain and key, in one file.")
+    log: Path | None = Field(
+        default=None, description="A log of its own, rotated by logrotate: `/var/log/postfix.log`. Default: syslog."
+    )
     fresh_hours: float = Field(
         default=24.0,
         ge=0,

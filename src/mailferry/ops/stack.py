@@ -97,6 +97,7 @@ def postfix_settings(config: Config) -> Postfix:
         expansion=wanted.expansion,
         message_size=wanted.message_mb << 20,
         certificate=wanted.certificate,
+        log_file=wanted.log,
         instances=(stack.relay.config_dir,) if stack.relay is not None else (),
         submission=_submission(wanted, stack.dovecot),
         milter=Milter(stack.rspamd.milter, stack.rspamd.when_away) if stack.rspamd is not None else None,

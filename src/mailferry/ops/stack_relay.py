@@ -41,6 +41,7 @@ def rooted(settings: Settings, root: Path, log: str) -> Settings:
         queue_dir=under(root, settings.queue_dir),
         data_dir=under(root, settings.data_dir),
         log_file=root / "var/log" / log,
+        logrotate_dir=under(root, settings.logrotate_dir),
         instances=tuple(under(root, one) for one in settings.instances),
     )
 

@@ -19,15 +19,41 @@ RELOAD = "systemctl reload-or-restart postfix"
 
 def files(settings: Settings, reload: str = RELOAD) -> Iterator[File]:
     """Everything for one host, README.md first."""
-    rendered = list(render.files(settings))
+    rendered = [*render.files(settings), *rotation(settings, "postfix")]
     yield File("README.md", _readme(settings, rendered).encode())
     yield File("install.sh", script(settings, rendered, reload).encode(), 0o755)
     yield from rendered
 
 
+def rotation(settings: Settings, name: str) -> Iterator[File]:
+    """logrotate(8)'s file, where this instance writes a log of its own; Postfix opens it anew at a reload."""
+    if settings.log_file is None:
+        return
+    text = f"""\
+# Rendered by `mailferry stack render`: keeps half a year of Postfix's log, which `mailferry trace` reads, too.
+{settings.log_file} {{
+    weekly
+    rotate 26
+    compress
+    delaycompress
+    missingok
+    notifempty
+    nocreate
+    postrotate
+        postfix -c {shlex.quote(str(settings.config_dir))} reload > /dev/null 2>&1 || true
+    endscript
+}}
+"""
+    yield File(f"logrotate-{name}", text.encode(), place=settings.logrotate_dir / f"mailferry-{name}")
+
+
 def script(settings: Settings, rendered: list[File], reload: str, *, before: str = ":") -> str:
     """install.sh of one instance. `before`: a shell command that is run before the configuration is put in force."""
-    names = " ".join(file.name for file in rendered)
+    names = " ".join(file.name for file in rendered if file.place == settings.config_dir / file.name)
+    puts = "\n".join(
+        f"put {file.name} {shlex.quote(str(file.place))} {'postfix' if file.mode == 0o640 else 'root'} {file.mode:04o}"
+        for file in rendered
+    )
     data = shlex.quote(str(settings.data_dir))
     folders = [settings.queue_dir, *([settings.log_file.parent] if settings.log_file else [])]
     return f"""\
@@ -53,14 +79,12 @@ said=$({{ postconf -n -c "$new" && postconf -M -c "$new"; }} 2>&1 > /dev/null) |
 stamp=$(date +%Y%m%d-%H%M%S)
 mkdir -p "$config" {shlex.join(map(str, folders))}
 [ -d {data} ] || install -d -o postfix -m 0700 {data}
-for file in {names}; do
-    cmp -s "$file" "$config/$file" && continue
-    [ ! -e "$config/$file" ] || cp -p "$config/$file" "$config/$file.before-$stamp"
-    case $file in
-        ldap-*) install -g postfix -m 0640 "$file" "$config/$file" ;;
-        *) install -m 0644 "$file" "$config/$file" ;;
-    esac
-done
+put() {{
+    ! cmp -s "$1" "$2" || return 0
+    [ ! -e "$2" ] || cp -p "$2" "$2.before-$stamp"
+    install -D -g "$3" -m "$4" "$1" "$2"
+}}
+{puts}
 {before}
 postfix -c "$config" check
 {reload}

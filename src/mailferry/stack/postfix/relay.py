@@ -22,7 +22,7 @@ from pathlib import Path
 from mailferry.errors import ConfigError
 from mailferry.stack.file import File
 from mailferry.stack.postfix import render, tables
-from mailferry.stack.postfix.files import script
+from mailferry.stack.postfix.files import rotation, script
 from mailferry.stack.postfix.settings import Endpoint, Settings
 
 NAME = "postfix-relay"
@@ -80,6 +80,7 @@ def files(relay: Relay, reload: str) -> Iterator[File]:
     rendered = [
         File("main.cf", main(relay).encode(), place=here / "main.cf"),
         File("master.cf", master(relay).encode(), place=here / "master.cf"),
+        *rotation(base, "relay"),
         *(File(table.file, tables.text(table, base).encode(), 0o640, here / table.file) for table in _TABLES),
     ]
     # before the first start the mail passes: an instance that nobody has switched on keeps nothing back

@@ -106,6 +106,7 @@ class Settings:
     queue_dir: Path = Path("/var/spool/postfix")
     data_dir: Path = Path("/var/lib/postfix")
     log_file: Path | None = None
+    logrotate_dir: Path = Path("/etc/logrotate.d")
     certificate: Path | None = None
     dns: bool = True
     instances: tuple[Path, ...] = ()
