@@ -123,7 +123,7 @@ async def _messages(work: MailboxWork, known: FolderRow, theirs: Sequence[Messag
                 new.append(_turned(one, one.target_uid, one.source_uid))
             elif one.state == State.GONE and not wins:
                 new.append(_turned(one, one.target_uid, None))
-        elif wins and one.target_uid is None and one.state in HELD and one.digest and -one.source_uid not in have:
+        elif wins and one.target_uid is None and one.state == State.PROVEN and -one.source_uid not in have:
             # moved there by people while they lived in what is the target now (`elsewhere.py`): a copy kept here of
             # what stands elsewhere, and is removed when that is brought again (`vanished.py`)
             moved.append(_turned(one, -one.source_uid, one.source_uid))
@@ -135,11 +135,11 @@ async def _messages(work: MailboxWork, known: FolderRow, theirs: Sequence[Messag
 
 
 def _turned(one: MessageRow, source_uid: int, target_uid: int | None) -> Adopted:
-    state = State.ADOPTED if one.state == State.ADOPTED or one.digest is None else State.PROVEN
+    proven = one.digest is not None and one.state != State.ADOPTED and target_uid is not None
     return Adopted(
         source_uid=source_uid,
         target_uid=target_uid,
-        state=State.GONE if source_uid < 0 else state,
+        state=State.GONE if source_uid < 0 else State.PROVEN if proven else State.ADOPTED,
         flags=one.flags,
         keywords=one.keywords,
         internal_date=one.internal_date,

@@ -29,6 +29,8 @@ from mailferry.waves.steps import forget, let_go, patiently, set_route
 
 log = logging.getLogger("mailferry.waves")
 
+FRESH_SECONDS = 60.0
+"""A first pass that ended longer ago is followed by another before anybody is parked."""
 REOPEN_SECONDS = 60.0
 """How long a way back that failed, or is to stop, tries to let the mail flow again."""
 
@@ -46,11 +48,13 @@ async def come_back(ctx: Context, move: Move, lease: Lease) -> Move:
     goes to the open side again."""
     await ctx.intend(move, lease, MoveState.ROLLED_BACK)
     left = 0
-    if await _route(ctx, move) != Route.EXCHANGE.value:
+    now = await _route(ctx, move)
+    if now != Route.EXCHANGE.value:
         most = ctx.settings.longest_park
         try:
-            if await _route(ctx, move) == Route.LOCAL.value:
-                await _pass(ctx, ctx.engine, move, lease)
+            if now == Route.LOCAL.value:
+                if time.time() - move.entered > FRESH_SECONDS:
+                    await _pass(ctx, ctx.engine, move, lease)
                 move = await ctx.note(move, lease, parked=time.time())
             async with asyncio.timeout(most):
                 left = await _parked(ctx, move, lease)
