@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import smtplib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,12 @@ import pytest
 from lab import process
 from lab.dovecot import Dovecot
 from lab.ldap_people import person
-from lab.openldap import OpenLdap
+from lab.openldap import WRITER_PASSWORD, OpenLdap
 from lab.postfix import DOMAIN, OPEN_DOMAIN, Postfix, open_side
+from mailferry.coexist import restrictions, routes
+from mailferry.ledger import open_ledger
+from mailferry.net import ldap
+from mailferry.secret import Secret
 from mailferry.stack.postfix.settings import Submission
 from tests.mail_flow import STORE
 
@@ -105,6 +110,38 @@ def test_who_may_not_send_outside(side: Side, new_user: Callable[[], str]) -> No
         assert side.answer(uid, addresses[uid], inside)[0] == 250
     side.set(f"uid={own},ou=people", "mailferrySendOutside", "TRUE")
     assert side.answer(own, addresses[own], outside)[0] == 250
+
+
+def test_restrictions_are_shown_set_and_recorded(side: Side, new_user: Callable[[], str], tmp_path: Path) -> None:
+    uid, inner, outer = new_user(), new_user(), new_user()
+    address, suffix = side.add(uid), side.openldap.suffix
+    for name, member in ((inner, f"uid={uid},ou=people"), (outer, f"cn={inner},ou=groups")):
+        values = {
+            "objectClass": ["groupOfNames", "mailferryGroup", "inetLocalMailRecipient", "mailferryRecipient"],
+            "member": [f"{member},{suffix}"],
+            "mailLocalAddress": [f"{name}@{DOMAIN}"],
+            "mailferrySourceId": [f"ad:{name}"],
+            "mailferryKind": ["group"],
+        }
+        encoded = {key: [one.encode() for one in some] for key, some in values.items()}
+        side.openldap.add((f"cn={name},ou=groups,{suffix}", encoded))
+    server = ldap.Server(
+        side.openldap.url, user=side.openldap.settings.writer_dn, secret=Secret(WRITER_PASSWORD), plain=True
+    )
+    ledger = open_ledger(str(tmp_path / "ledger.db"))
+    with closing(ledger), ldap.Connection(server) as connection:
+        people = routes.People(connection, suffix, open_domain=OPEN_DOMAIN)
+        assert restrictions.restriction(people, address).effective
+        assert restrictions.set_outside(people, ledger, f"{outer}@{DOMAIN}", False, dry_run=True).outside
+        found = restrictions.set_outside(people, ledger, f"{outer}@{DOMAIN}", False)
+        assert (found.outside, found.unmarked) == (False, (f"cn={inner},ou=groups,{suffix}",))
+        assert side.answer(uid, address, "x@elsewhere.example")[0] == 250, "as it says: not of groups within it"
+        assert restrictions.set_outside(people, ledger, f"{inner}@{DOMAIN}", False).unmarked == ()
+        assert side.answer(uid, address, "x@elsewhere.example")[0] == 554
+        assert restrictions.restriction(people, address).by_groups == (f"cn={inner},ou=groups,{suffix}",)
+        restrictions.set_outside(people, ledger, f"{inner}@{DOMAIN}", True)
+        assert side.answer(uid, address, "x@elsewhere.example")[0] == 250
+        assert [one.what for one in ledger.events()] == [restrictions.INTENDED, restrictions.SET] * 3
 
 
 def test_recipients_are_looked_at_while_the_sender_is_there(side: Side, new_user: Callable[[], str]) -> None:

@@ -26,6 +26,7 @@ COMMANDS = {
     "rules": ("rules", "Turn Exchange's inbox rules and out-of-office into Sieve."),
     "stack": ("stack", "Render, check, start the servers of the open platform."),
     "relay": ("relay", "Hold the mail of whole domains, and let it go in order."),
+    "restrict": ("restrict", "Tell and change who may send outside."),
     "report": ("report", "Write the report of what came, what did not and why, as HTML and JSON."),
     "status": ("status", "Show runs and mailboxes, also those at work in the background."),
     "log": ("log", "Show the log of a run."),
