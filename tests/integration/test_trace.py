@@ -115,6 +115,9 @@ def test_each_recipient_of_a_message(both: Sides, lab: WaveLab, new_user: Callab
     assert f"{parked}: waiting since" in shown.out and f"{stored}: stored" in shown.out
 
     assert places(about(lab, alias, "--no-stores")) == {stored: "stored"}
+    sent = about(lab, "x@outside.example", "--latest", "1")
+    assert (sent["kind"], places(sent)[parked]) == ("address", "waiting")
+    assert places(about(lab, name.strip("<>"), "--no-stores"))[parked] == "waiting"
     done = trace(lab, parked, "--since", "1h")
     assert (done.code, done.out.count("waiting since")) == (0, 1) and "mailferryRoute is parked" in done.out
     assert places(about(lab, parked, "--since", "2001-01-01", "--latest", "1")) == {parked: "waiting"}

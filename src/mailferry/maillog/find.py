@@ -49,18 +49,22 @@ class Journey:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """`message_id` with its brackets, or "". `names`: addresses and user names in small letters; their mail is looked
-    for where no `message_id` is given, and Dovecot's words about them are understood. `since`: seconds since the epoch.
-    `latest`: of an address, so many messages."""
+    """`message_id` with its brackets, or "". `names`: addresses and user names in small letters; what fits either is
+    wanted. `since`: seconds since the epoch. `latest`: with `names`, so many messages."""
 
     message_id: str = ""
     names: frozenset[str] = frozenset()
     since: float = 0.0
     latest: int = 20
 
+    @property
+    def most(self) -> int:
+        """Messages that are kept. A Message-ID alone is wanted wherever it is, but not more often than a loop makes."""
+        return self.latest if self.names else 1000
+
     def fits(self, event: Event) -> bool:
-        if self.message_id:
-            return event.message_id == self.message_id
+        if self.message_id and event.message_id == self.message_id:
+            return True
         return any(one.lower() in self.names for one in (event.recipient, event.original, event.sender) if one)
 
 
@@ -121,8 +125,8 @@ class Finder:
             self._trim(1000)
 
     def _trim(self, slack: int) -> None:
-        """Of an address the latest; of a Message-ID all are wanted, but not more than a loop can make."""
-        most = 1000 if self.wanted.message_id else self.wanted.latest
+        """The latest are kept."""
+        most = self.wanted.most
         if len(self._kept) > most + slack:
             self._kept = sorted(self._kept, key=_begun)[-most:]
 

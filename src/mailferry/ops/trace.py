@@ -79,9 +79,13 @@ def trace(
             result.kind = "address"
             names = asked.names if asked else frozenset({what.lower()})
             wanted = Wanted(names=names, since=begin, latest=latest)
-        else:
-            wanted = Wanted(message_id=what if what.startswith("<") else f"<{what}>", since=begin)
+        elif what.startswith("<"):
+            wanted = Wanted(what, since=begin)
+        else:  # a Message-ID without its brackets, or an address of somebody else
+            wanted = Wanted(f"<{what}>", frozenset({what.lower()}), begin, latest)
         found = _logs(site.settings.trace.logs, wanted, result)
+        if wanted.message_id and found.journeys and all(one.message_id != wanted.message_id for one in found.journeys):
+            result.kind = "address"
         recipients = [*to, *([asked.address] if asked else [])] or _recipients(found)
         for address in recipients[:PEOPLE]:
             known.person(address)
@@ -196,7 +200,7 @@ async def _queues(mtas: Iterable[Mta], found: Found, wanted: Wanted, known: _Peo
         looked.lines = sum(map(len, listing.values()))
         for recipient, some in listing.items():
             for one in some:
-                if one.id in ids if wanted.message_id else recipient in wanted.names:
+                if one.id in ids or recipient in wanted.names:
                     waits.append(Queued(mta.name, one.id, recipient, one.arrived, one.why, is_parked(one)))
     return waits
 
@@ -227,7 +231,7 @@ def _groups(found: Found, wanted: Wanted, queued: Sequence[Queued]) -> list[_Gro
         group(by_queue.get(waits.id, ""), waits.id).queued.append(waits)
     if wanted.message_id and not groups:
         groups[wanted.message_id] = _Group(wanted.message_id)
-    return sorted(groups.values(), key=_latest)[-(wanted.latest if not wanted.message_id else 1000) :]
+    return sorted(groups.values(), key=_latest)[-wanted.most :]
 
 
 def _latest(group: _Group) -> float:
@@ -245,15 +249,15 @@ async def _stores(site: Site, known: _People, message_id: str, ledger: Ledger, r
         for name, account in places:
             looked = Looked(f"{name} for {address}")
             result.looked.append(looked)
+            held: list[tuple[str, int, int]] = []
             try:
                 async with asyncio.timeout(STORE_SECONDS):
-                    held = [one async for one in _search(account, message_id, looked)]
+                    async for one in _search(account, message_id, looked):
+                        held.append(one)
             except TimeoutError:
                 looked.problem = f"not all of it in {STORE_SECONDS:.0f} s"
-                continue
             except MailferryError as error:
                 looked.problem = error.message
-                continue
             brought = _brought(ledger, site, person.move, name == "Exchange")
             found.setdefault(address, []).extend(
                 Held(name, folder, uid, brought(folder, uidvalidity, uid)) for folder, uidvalidity, uid in held
