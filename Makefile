@@ -35,7 +35,7 @@ help: ## Show what can be made
 	$(AS_ROOT) $(RUN)/python -m lab.install $(GIVE_BACK)
 	touch $@
 
-demo: .lab/.ready ## Move an organisation between real servers on this machine: people, then mailboxes; show the reports
+demo: .lab/.ready ## Move three people between real servers of this machine, while mail keeps coming, and one of them back
 	@$(AS_ROOT) $(RUN)/python -m lab.demo $(GIVE_BACK)
 
 test: .lab/.ready ## Run every test that CI runs (real servers, under 20 minutes)

@@ -142,9 +142,7 @@ class Acme:
         """Fill mailboxes on Exchange: with what each of them has sent, in three languages."""
         for number, one in enumerate(people, start=1):
             language = LANGUAGES[number % len(LANGUAGES)]
-            folders = corpus.mailbox(
-                number, messages, language, scale=scale, big=False, odd=False, dots=False, owner=one.mail
-            )
+            folders = corpus.mailbox(number, messages, language, scale=scale, big=False, odd=False, owner=one.mail)
             maildir.seed(self.exchange.store, one.mail, folders)
 
 
