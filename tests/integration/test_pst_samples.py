@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from lab.install import PST_SAMPLES
+from lab.pst_file import STRING, Mail, PstWriter
 from lab.pst_samples import FILES
 from mailferry.model.account import PstAccount
 from mailferry.model.message import Message
@@ -151,3 +152,42 @@ def test_another_file_of_that_name_is_a_safety_stop(tmp_path: Path) -> None:
     file.write_bytes((PST_SAMPLES / "mtnman1965@outlook.com.ost").read_bytes())
     assert ferry(f"pst:{file}", tmp_path)[0] == 65
     assert len(messages(tmp_path)) == 2
+
+
+def test_a_folder_of_files_with_their_owners(tmp_path: Path) -> None:
+    """Each file is compared with the owner that its line names: a wrong one stops that file, and no other."""
+    for name in ("mtnman1965", "pstextractortest"):
+        (tmp_path / f"{name}.ost").symlink_to(PST_SAMPLES / f"{name}@outlook.com.ost")
+    people = tmp_path / "people.csv"
+    people.write_text(
+        "source_user,target_user,owner\n"
+        "mtnman1965,one,mtnman1965@outlook.com old@acme.example\n"
+        "pstextractortest,two,somebody.else@acme.example\n"
+    )
+    command = [FERRY, "copy", f"pst:{tmp_path}/{{user}}.ost", f"maildir:{tmp_path}/{{user}}", "--accounts", str(people)]
+    command += ["--ledger", str(tmp_path / "ledger.db")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 1
+    assert "mailbox of somebody else than somebody.else@acme.example" in done.stderr
+    assert "by pstextractortest@outlook.com" in done.stderr
+    assert (tmp_path / "one").exists()
+    assert not (tmp_path / "two").exists()
+    command += ["--accept", "identity"]
+    assert subprocess.run(command, check=False, capture_output=True, stdin=subprocess.DEVNULL).returncode == 0
+    assert (tmp_path / "two").exists()
+
+
+def test_x500_addresses_are_looked_up_in_a_file_of_people(tmp_path: Path) -> None:
+    writer = PstWriter(tmp_path / "f.pst")
+    inbox = writer.folder("Inbox", inbox=True)
+    sender = {0x0C1A: (STRING, "Alice"), 0x0C1E: (STRING, "EX"), 0x0C1F: (STRING, "/O=ACME/OU=X/CN=ALICE")}
+    writer.add(inbox, Mail({0x001A: (STRING, "IPM.Note"), **sender}))
+    writer.close()
+    people = tmp_path / "people.ldif"
+    people.write_text(
+        "dn: cn=Alice,dc=acme,dc=example\nobjectClass: user\ncn: Alice\nmail: alice@acme.example\n"
+        "sAMAccountName: alice\nlegacyExchangeDN: /o=Acme/ou=X/cn=Alice\n"
+    )
+    assert ferry(f"pst:{tmp_path / 'f.pst'}?people={people}", tmp_path)[0] == 0
+    (path,) = messages(tmp_path)
+    assert message_from_bytes(path.read_bytes())["From"] == "Alice <alice@acme.example>"

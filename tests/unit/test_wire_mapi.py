@@ -121,7 +121,7 @@ def test_fields_are_made_where_none_were_kept() -> None:
         ],
         categories=["Rot"],
     )
-    directory = {"/O=ACME/CN=ALICE": "alice@acme.example"}
+    directory = {"/o=acme/cn=alice": "alice@acme.example"}
     found = parsed(thing, Making(resolve=directory.get))
     assert found["Subject"] == "Re: Größe"
     assert found["Date"].datetime.isoformat() == "2022-06-18T04:26:40+00:00"
@@ -185,6 +185,25 @@ def test_x500_addresses_leave_so_that_exchange_knows_them_again() -> None:
     assert smtp_address(Making(), "", "/O=A/CN=x").startswith("IMCEAEX-_O=A_CN=x@")
     assert smtp_address(Making(), "SMTP", "a@b.example") == "a@b.example"
     assert smtp_address(Making(), "FAX", "12345") == ""
+
+
+def test_a_message_that_names_somebody_twice_needs_no_directory() -> None:
+    dn = "/o=acme/cn=alice"
+    thing = Thing(
+        {
+            tags.SENDER_NAME: "Alice",
+            tags.SENDER_ADDRESS_TYPE: "EX",
+            tags.SENDER_EMAIL_ADDRESS: dn,
+            tags.CREATOR_EMAIL_ADDRESS: dn.upper(),
+            tags.CREATOR_SMTP_ADDRESS: "alice@acme.example",
+            tags.SENT_REPRESENTING_NAME: "Alice",
+        },
+        [Bag({tags.RECIPIENT_TYPE: 1, tags.ADDRESS_TYPE: "EX", tags.EMAIL_ADDRESS: dn})],
+    )
+    found = parsed(thing)
+    assert str(found["From"]) == "Alice <alice@acme.example>"
+    assert found["Sender"] is None
+    assert str(found["To"]) == "alice@acme.example"
 
 
 def test_the_same_item_gives_the_same_bytes_and_another_others() -> None:

@@ -11,7 +11,7 @@ import os
 import pwd
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +23,7 @@ from mailferry.secret import Secret
 
 FORMS = "imaps://user@host[:port], imap://user@host[:port] (STARTTLS), maildir:PATH, pst:FILE"
 PORTS = {"imaps": 993, "imap": 143}
-COLUMNS = {"source_user", "target_user", "source_password", "target_password"}
+COLUMNS = {"source_user", "target_user", "source_password", "target_password", "owner"}
 _ADDRESS = re.compile(
     r"(imaps?)://(?:(?P<user>[^?]*)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^@/:?]+)(?::(?P<port>\d+))?/?(?:\?(?P<options>.*))?"
 )
@@ -55,7 +55,7 @@ def parse_address(text: str, *, user: str | None = None, secret: Secret | None =
     Options follow `?`, joined by `&`: `tls=none`, `verify=no`, `ca=FILE`, `auth=MECHANISM`, `admin=USER` (SASL
     authzid), `login=TEXT` (sent as user name, may hold `{user}`: `ACME\\\\admin\\\\{user}`), `certificate=FILE`,
     `timeout=SECONDS`, `pop3=PORT`; for a Maildir `flavour=dovecot|courier|qmail`, `owner=USER`; for a PST file
-    `owner=ADDRESS[,ADDRESS]`, `domain=DOMAIN`. UserError says what is wrong with which address.
+    `owner=ADDRESS[,ADDRESS]`, `people=FILE`, `domain=DOMAIN`. UserError says what is wrong with which address.
     """
     text = _filled(text, user)
     if text.startswith("maildir:"):
@@ -114,7 +114,7 @@ def _maildir(text: str) -> MaildirAccount:
                 raise UserError(f"this machine has no user {owner!r}", about=text) from None
             ids = (int(owner), int(owner))
     _nothing_left(options, text)
-    return MaildirAccount(os.path.abspath(os.path.expanduser(path)), flavour, ids)
+    return MaildirAccount(_absolute(path), flavour, ids)
 
 
 def _pst(text: str) -> PstAccount:
@@ -125,9 +125,13 @@ def _pst(text: str) -> PstAccount:
     owner = tuple(one.strip() for one in options.pop("owner", "").split(",") if one.strip())
     if not all("@" in one for one in owner):
         raise UserError("the owner of a PST file is told by addresses", about=text, advice="owner=alice@acme.example")
-    domain = options.pop("domain", None)
+    people, domain = options.pop("people", None), options.pop("domain", None)
     _nothing_left(options, text)
-    return PstAccount(os.path.abspath(os.path.expanduser(path)), owner, domain)
+    return PstAccount(_absolute(path), owner, _absolute(people) if people else None, domain)
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def _filled(text: str, user: str | None) -> str:
@@ -193,9 +197,9 @@ def read_pairs(file: Path, source: str, target: str, backup_of: str | None = Non
     """The mailboxes of an account list: CSV with a header line naming at least `source_user`.
 
     Columns: `source_user`, `target_user` (default: the same), `source_password`, `target_password` (references such as
-    `env:NAME`, `file:PATH`). `source` and `target` are addresses that hold `{user}` or lack a user; `backup_of`
-    likewise, where `source` is a backup of it. Comma or
-    semicolon, UTF-8 with or without a byte order mark. UserError names file and line.
+    `env:NAME`, `file:PATH`), `owner` (for PST files: the person's addresses, with blanks between). `source` and
+    `target` are addresses that hold `{user}` or lack a user; `backup_of` likewise, where `source` is a backup of it.
+    Comma or semicolon, UTF-8 with or without a byte order mark. UserError names file and line.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -222,7 +226,7 @@ def read_pairs(file: Path, source: str, target: str, backup_of: str | None = Non
             raise UserError("not as many fields as the first line has", about=line)
         try:
             pair = Pair(
-                parse_address(source, user=user, secret=_secret(row.get("source_password"))),
+                _owned(parse_address(source, user=user, secret=_secret(row.get("source_password"))), row.get("owner")),
                 parse_address(
                     target,
                     user=(row.get("target_user") or "").strip() or user,
@@ -241,6 +245,16 @@ def read_pairs(file: Path, source: str, target: str, backup_of: str | None = Non
     if not pairs:
         raise UserError("it lists no mailbox", about=str(file))
     return pairs
+
+
+def _owned(account: Account, owner: str | None) -> Account:
+    """The account with the owner that its line names."""
+    addresses = tuple((owner or "").split())
+    if not addresses:
+        return account
+    if not isinstance(account, PstAccount):
+        raise UserError("only a PST file has an owner that is told", about=account.key, advice="leave the column empty")
+    return replace(account, owner=addresses)
 
 
 def _secret(reference: str | None) -> Secret | None:

@@ -87,11 +87,13 @@ class PstAccount:
     """One PST or OST file on this machine; it can be read only.
 
     `owner`: addresses of the person whose mailbox it is said to be, compared with what its Sent folder holds.
-    `domain`: what stands behind the @ of addresses that only Exchange knows (X.500).
+    `people`: a file of people in which Exchange's own addresses (X.500) are looked up. `domain`: what stands behind the
+    @ of those that are not found there.
     """
 
     path: str
     owner: tuple[str, ...] = ()
+    people: str | None = None
     domain: str | None = None
 
     @property

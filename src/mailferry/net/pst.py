@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mailferry.errors import ItemError, Permanent, UserError
 from mailferry.model.account import PstAccount
@@ -33,7 +33,7 @@ from mailferry.model.message import (
 from mailferry.net.maildir_disk import error_of
 from mailferry.net.spool import MEMORY_LIMIT, Spool
 from mailferry.wire.mapi import tags
-from mailferry.wire.mapi.fields import Making, header_fields
+from mailferry.wire.mapi.fields import Making, Resolve, header_fields
 from mailferry.wire.mapi.rebuild import rebuilt
 from mailferry.wire.mapi.values import epoch
 from mailferry.wire.pst.store import PstFolder, PstItem, PstStore
@@ -80,9 +80,10 @@ class OpenFolder:
 class PstMailbox:
     """One open file."""
 
-    def __init__(self, account: PstAccount) -> None:
+    def __init__(self, account: PstAccount, resolve: Resolve = lambda name: None) -> None:
         """UserError, Permanent: no such file, none of this kind, or one that cannot be read."""
         self.account = account
+        self._resolve = resolve
         try:
             self._file = os.open(account.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -186,7 +187,8 @@ class PstMailbox:
     # Messages
 
     def _making(self) -> Making:
-        return Making(domain=self.account.domain) if self.account.domain else Making()
+        making = Making(self._resolve)
+        return replace(making, domain=self.account.domain) if self.account.domain else making
 
     def message(self, uid: int) -> Message | Failed:
         """The message as MIME. What is wrong with it only in part stands in its `losses`."""

@@ -17,11 +17,13 @@ from mailferry.config.accounts import Pair
 from mailferry.copy.fleet import Caps, Fleet, Job
 from mailferry.copy.lease import leased
 from mailferry.copy.mailbox import copy_mailbox, opening
-from mailferry.copy.policy import CopyPolicy
+from mailferry.copy.policy import Accept, CopyPolicy
 from mailferry.copy.progress import Counts
 from mailferry.copy.worker import Task, Worker
-from mailferry.errors import UserError
+from mailferry.errors import SafetyStop, UserError
+from mailferry.model.account import Account, PstAccount
 from mailferry.ops.stores import server_of, source_of, target_of
+from mailferry.sources.base import Source
 from mailferry.verify.mailbox import Verifying, verify_mailbox
 from mailferry.verify.reading import Content
 
@@ -66,6 +68,7 @@ def copy_fleet(
         pair = pairs[number]
         source, target = source_of(pair.source, lanes), target_of(pair.target, lanes)
         keys = pair.source_key, pair.target.key
+        await check_owner(pair.source, source, policy)
         async with opening(source, target) as first, leased(worker.engine.ledger, *keys, policy.lease_seconds) as lease:
             return await copy_mailbox(
                 worker.engine,
@@ -78,6 +81,23 @@ def copy_fleet(
             )
 
     return _fleet(pairs, ledger, policy, limits, argv, observe, copy_one)
+
+
+async def check_owner(account: Account, source: Source, policy: CopyPolicy) -> None:
+    """A file shows no owner, only what its Sent folder holds (law 4). SafetyStop where that is somebody else's."""
+    if not isinstance(account, PstAccount) or not account.owner or Accept.IDENTITY in policy.accept:
+        return
+    from mailferry.waves.evidence import Verdict, gather
+
+    found = await gather(source, account.owner)
+    known = [one for one in found.others if not one.startswith("imceaex-")]  # the others are nobody that we know
+    if found.verdict is Verdict.CONTRADICTED and known:
+        raise SafetyStop(
+            f"it looks like the mailbox of somebody else than {', '.join(account.owner)}: {found.how}, "
+            f"most by {', '.join(known)}",
+            about=account.key,
+            advice="check the list; if it is right, run again with --accept identity",
+        )
 
 
 def verify_fleet(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
+
 from mailferry.errors import UserError
 from mailferry.model.account import Account, ImapAccount, PstAccount
+from mailferry.model.recipient import Recipient
 from mailferry.sources.base import Source
 from mailferry.targets.base import Target
 
@@ -17,7 +21,7 @@ def source_of(account: Account, lanes: int) -> Source:
     if isinstance(account, PstAccount):
         from mailferry.sources.pst import PstSource
 
-        return PstSource(account)
+        return PstSource(account, addresses_of(account.people).get if account.people else lambda name: None)
     from mailferry.sources.maildir import MaildirSource
 
     return MaildirSource(account)
@@ -34,6 +38,19 @@ def target_of(account: Account, lanes: int) -> Target:
     from mailferry.targets.maildir import MaildirTarget
 
     return MaildirTarget(account)
+
+
+@cache
+def addresses_of(people: str) -> dict[str, str]:
+    """X.500 name, without case, to primary address of everybody in a file of people. UserError, Permanent: see its
+    reader."""
+    from mailferry.ops.address_book import reader
+
+    found: dict[str, str] = {}
+    for one in reader(Path(people)).read():
+        if isinstance(one, Recipient) and one.mail:
+            found |= dict.fromkeys((name.casefold() for name in one.x500), one.mail)
+    return found
 
 
 def server_of(account: Account) -> str:

@@ -14,6 +14,7 @@ from mailferry.model.folder import Folder, Selected
 from mailferry.model.message import ALL_FLAGS, Failed, Headers, Listing, Message
 from mailferry.net.ahead import read_ahead
 from mailferry.net.pst import OpenFolder, PstMailbox
+from mailferry.wire.mapi.fields import Resolve
 
 T = TypeVar("T")
 
@@ -79,14 +80,15 @@ class PstSource:
 
     lanes = 2
 
-    def __init__(self, account: PstAccount) -> None:
+    def __init__(self, account: PstAccount, resolve: Resolve = lambda name: None) -> None:
         self.account = account
+        self._resolve = resolve
         self.key = account.key
 
     async def session(self) -> PstSourceSession:
         thread = ThreadPoolExecutor(1, thread_name_prefix="pst")
         try:
-            mailbox = await asyncio.wrap_future(thread.submit(PstMailbox, self.account))
+            mailbox = await asyncio.wrap_future(thread.submit(PstMailbox, self.account, self._resolve))
         except BaseException:
             thread.shutdown(wait=False)
             raise

@@ -10,7 +10,7 @@ import hashlib
 import re
 from binascii import b2a_base64
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mailferry.errors import ItemError
 from mailferry.wire.mapi import tags
@@ -20,13 +20,21 @@ from mailferry.wire.mapi.values import Value, epoch
 from mailferry.wire.mime import headers as mime
 
 Resolve = Callable[[str], str | None]
-"""The SMTP address of an X.500 name (legacyExchangeDN), None where the directory does not know it."""
+"""The SMTP address of an X.500 name (legacyExchangeDN, without case), None where the directory does not know it."""
 
 _FIELD = re.compile(r"(?P<name>[\x21-\x39\x3b-\x7e]+)[ \t]*:(?P<value>.*(?:\n[ \t].*)*)")
 _STRUCTURE = re.compile(r"content-|mime-version$|lines$|x-ms-tnef-correlator$|status$|x-status$|x-uid$|x-keywords$")
 _TO, _CC, _BCC = 1, 2, 3
 _SHOWN = ((_TO, "To", tags.DISPLAY_TO), (_CC, "Cc", tags.DISPLAY_CC), (_BCC, "Bcc", tags.DISPLAY_BCC))
 NOBODY = "<unknown@mailferry.invalid>"
+_TWICE = (
+    (tags.SENDER_EMAIL_ADDRESS, tags.SENDER_SMTP_ADDRESS),
+    (tags.SENT_REPRESENTING_EMAIL_ADDRESS, tags.SENT_REPRESENTING_SMTP_ADDRESS),
+    (tags.RECEIVED_BY_EMAIL_ADDRESS, tags.RECEIVED_BY_SMTP_ADDRESS),
+    (tags.RECEIVED_REPRESENTING_EMAIL_ADDRESS, tags.RECEIVED_REPRESENTING_SMTP_ADDRESS),
+    (tags.CREATOR_EMAIL_ADDRESS, tags.CREATOR_SMTP_ADDRESS),
+    (tags.LAST_MODIFIER_EMAIL_ADDRESS, tags.LAST_MODIFIER_SMTP_ADDRESS),
+)
 _IMPORTANCE = {0: ("low", "5"), 2: ("high", "1")}
 _SENSITIVITY = {1: "Personal", 2: "Private", 3: "Company-Confidential"}
 
@@ -68,6 +76,7 @@ class Making:
 def header_fields(making: Making, item: Item) -> Iterator[bytes]:
     """Every field but those of MIME structure, each with its line end."""
     bag = item.properties
+    making = replace(making, resolve=_resolving(making, bag))
     kept = list(transport_fields(making.text(bag, tags.TRANSPORT_MESSAGE_HEADERS)))
     there = {name.casefold() for name, _ in kept}
     for _, line in kept:
@@ -75,6 +84,13 @@ def header_fields(making: Making, item: Item) -> Iterator[bytes]:
     for name, line in _made(making, item):
         if name.casefold() not in there:
             yield line
+
+
+def _resolving(making: Making, bag: Bag) -> Resolve:
+    """Looks first at what the message itself tells: newer ones name some people by both kinds of address."""
+    pairs = ((making.text(bag, name), making.text(bag, smtp)) for name, smtp in _TWICE)
+    known = {name.casefold(): smtp for name, smtp in pairs if name and "@" in smtp}
+    return lambda name: known.get(name) or making.resolve(name)
 
 
 def transport_fields(text: str) -> Iterator[tuple[str, bytes]]:
@@ -125,14 +141,16 @@ def _people(making: Making, item: Item) -> Iterator[tuple[str, bytes]]:
     bag = item.properties
     author = _author(making, bag, tags.SENT_REPRESENTING_NAME, tags.SENT_REPRESENTING_ADDRESS_TYPE)
     sender = _author(making, bag, tags.SENDER_NAME, tags.SENDER_ADDRESS_TYPE)
-    if author or sender:
-        yield "From", mime.listed("From", [author or sender])
-        if author and sender and _address(author) != _address(sender):
+    if not _address(author):
+        author = sender or author  # who is only named is shown as who sent it
+    if author:
+        yield "From", mime.listed("From", [author])
+        if _address(sender) not in ("", _address(author)):
             yield "Sender", mime.listed("Sender", [sender])
     else:
         yield "From", mime.listed("From", [NOBODY])
-    if making.get(bag, tags.READ_RECEIPT_REQUESTED) is True and (author or sender):
-        yield "Disposition-Notification-To", mime.listed("Disposition-Notification-To", [author or sender])
+    if making.get(bag, tags.READ_RECEIPT_REQUESTED) is True and _address(author):
+        yield "Disposition-Notification-To", mime.listed("Disposition-Notification-To", [author])
     people: dict[int, list[str]] = {_TO: [], _CC: [], _BCC: []}
     try:
         for recipient in item.recipients():
@@ -158,7 +176,8 @@ def _author(making: Making, bag: Bag, name: int, kind: int) -> str:
 
 
 def _address(shown: str) -> str:
-    return shown.rpartition("<")[2].casefold()
+    """The address in what `mime.mailbox` gives, to compare; empty for a name alone."""
+    return shown.rpartition("<")[2].casefold() if shown.endswith(">") else ""
 
 
 def _recipient(making: Making, bag: Bag) -> str:
@@ -174,8 +193,8 @@ def smtp_address(making: Making, kind: str, address: str) -> str:
     address = address.strip()
     if not address:
         return ""
-    if kind.upper() == "EX" or (kind.upper() != "SMTP" and address.casefold().startswith("/o=")):
-        return making.resolve(address) or imceaex(address, making.domain)
+    if address.startswith("/") and kind.upper() != "SMTP":
+        return making.resolve(address.casefold()) or imceaex(address, making.domain)
     return address if "@" in address else ""
 
 
