@@ -124,13 +124,14 @@ class OpenDovecot(Server):
 
     def configure(self) -> None:
         """Write the configuration; a running Dovecot wants a restart."""
-        self.config_file.parent.mkdir(exist_ok=True)
         group = grp.getgrnam("dovecot").gr_gid
         for file in files(self.settings):
-            path = self.config_file.parent / file.name
-            path.write_bytes(file.content + (_QUICK.encode() if path == self.config_file else b""))
-            path.chmod(file.mode)
-            os.chown(path, 0, group)
+            assert file.place is not None
+            file.place.parent.mkdir(parents=True, exist_ok=True)
+            quick = _QUICK.encode() if file.place == self.config_file else b""
+            file.place.write_bytes(file.content + quick)
+            file.place.chmod(file.mode)
+            os.chown(file.place, 0, group)
 
     def maildir(self, user: str) -> Path:
         """The root of that user's Maildir (it need not exist); `user`: a uid, or an address with the uid in it."""
