@@ -87,6 +87,11 @@ def test_a_few_others_do_not_unsettle_and_many_of_one_do() -> None:
     assert judged([own] * 9 + strangers, ALICE, (), "Sent").verdict is Verdict.NO_EVIDENCE
 
 
+def test_a_namesake_of_another_domain_is_named_to_whoever_approves() -> None:
+    found = judged([block("From: Alice <alice@acme-labs.example>")] * 3, ALICE, (), "Sent")
+    assert (found.verdict, found.checked, found.others) == (Verdict.NO_EVIDENCE, 0, ("alice@acme-labs.example",))
+
+
 def test_without_an_address_nothing_is_contradicted() -> None:
     assert judged([block("From: bob@acme.example")], (), (), "Sent").verdict is Verdict.NO_EVIDENCE
 

@@ -17,6 +17,7 @@ from mailferry.net import tls
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: .*)?\r?\n")
 _LINE = 8192
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
 _TEXT = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
 
@@ -36,7 +37,7 @@ async def post(url: str, body: bytes, headers: Mapping[str, str], seconds: float
         "Connection": "close",
         **headers,
     }
-    if not target.isascii() or not all(map(_TEXT.fullmatch, (target, *lines.values()))):
+    if not _VISIBLE.fullmatch(target) or not all(map(_TEXT.fullmatch, lines.values())):
         raise ConfigError("it has characters that HTTP does not take", about=f"{place.scheme}://{place.netloc}")
     head = f"POST {target} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items()) + "\r\n"
     context = tls.context(verify=True, ca_file=ca_file) if place.scheme == "https" else None

@@ -350,7 +350,7 @@ def _stores(
     bound = {move.source_id: move.store for move in world.moves if move.state is not MoveState.CANCELLED}
     bound |= {who: one.store.lower() for who, one in world.everybody.by_id.items() if one.route == Route.LOCAL.value}
     cluster_of = world.cluster_of
-    whole = [[*group, *(who for who in cluster_of[group[0]].members if who not in group)] for group in groups]
+    whole = [list(dict.fromkeys([*group, *cluster_of[group[0]].members])) for group in groups]
     return spread(whole, loads, filled, bound)
 
 

@@ -92,7 +92,8 @@ def _of_evidence(move: Move) -> Iterator[Doubt]:
     found = from_data(move.evidence)
     if found is not None and found.verdict is Verdict.NO_EVIDENCE:
         others = sorted(found.others)
-        yield Doubt(What.EVIDENCE, _digest(move, found.matching > 0, others), found.how)
+        text = f"{found.how}; others: {', '.join(others)}" if others else found.how
+        yield Doubt(What.EVIDENCE, _digest(move, found.matching > 0, others), text)
 
 
 def _of_verification(move: Move, rows: Sequence[Verification]) -> Iterator[Doubt]:

@@ -59,7 +59,7 @@ class Verdict(Enum):
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """`checked`: messages that count; `matching`: those of them that are the owner's; `others`: the addresses that most
-    others have, at most OTHERS; `how`: a sentence for people."""
+    others have, at most OTHERS, namesakes included; `how`: a sentence for people."""
 
     verdict: Verdict
     checked: int = 0
@@ -131,18 +131,18 @@ def judged(blocks: Iterable[bytes], addresses: Collection[str], tied: Collection
         writer, sender = written_by(block)
         if writer and (sender in mine or (writer in mine and sender is None)):
             owner += 1
-        elif writer and writer not in mine | theirs and writer.rpartition("@")[0] not in names:
+        elif writer and writer not in mine | theirs:
             others[writer] += 1
-    against = others.total()
-    checked = owner + against
+    against = {who: count for who, count in others.items() if who.rpartition("@")[0] not in names}
+    checked = owner + sum(against.values())
     named = tuple(who for who, _ in others.most_common(OTHERS))
     if not checked:
         how = f"none of {looked} messages in {label} tells who sent it" if looked else f"{label} is empty"
-        return Evidence(Verdict.NO_EVIDENCE, how=how)
+        return Evidence(Verdict.NO_EVIDENCE, others=named, how=how)
     how = f"{owner} of {checked} messages in {label} were sent by the owner"
     if not owner:
         return Evidence(Verdict.CONTRADICTED, checked, owner, named, how)
-    largest = max(others.values(), default=0)
+    largest = max(against.values(), default=0)
     sure = owner * 2 > checked and largest * 4 <= checked
     return Evidence(Verdict.CONFIRMED if sure else Verdict.NO_EVIDENCE, checked, owner, named, how)
 
