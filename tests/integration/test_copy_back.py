@@ -19,7 +19,7 @@ from mailferry.copy.work import Engine
 from mailferry.errors import Busy, SafetyStop
 from mailferry.ledger.writer import LedgerThread
 from mailferry.model.folder import Path
-from mailferry.model.message import Flag
+from mailferry.model.message import Flag, Reason
 from mailferry.net.memory import MemoryOptions, MemoryStore
 from mailferry.sources.memory import MemorySource
 from mailferry.targets.failing import FailingTarget
@@ -50,13 +50,13 @@ NEW: Path = ("New",)
 class Both(World):
     """`a` is Exchange, `b` the open side; passes go both ways."""
 
-    def back(self, *faults: Fault, dies_at: int | None = None, after: bool = False) -> Counts:
-        return asyncio.run(self._back(faults, dies_at, after))
+    def back(self, *faults: Fault, dies_at: int | None = None, after: bool = False, refuse: Any = None) -> Counts:
+        return asyncio.run(self._back(faults, dies_at, after, refuse or {}))
 
-    async def _back(self, faults: tuple[Fault, ...], dies_at: int | None, after: bool) -> Counts:
+    async def _back(self, faults: tuple[Fault, ...], dies_at: int | None, after: bool, refuse: Any) -> Counts:
         life = Life()
         exchange = FailingTarget(MemoryTarget(self.a))
-        exchange.script = MortalScript(list(faults), life=life)
+        exchange.script = MortalScript(list(faults), refuse, life=life)
         try:
             async with MortalLedger(self.place, life, dies_at, after) as ledger:
                 engine = Engine.of(ledger, self.policy)
@@ -248,6 +248,16 @@ def test_killed_while_sending(switched: Both, done: int | None, late: int) -> No
     w.back()
     assert all_of(w.a) == before + Counter(map(text, ["x", "x", "y"]))
     assert w.run().copied == 0
+
+
+def test_what_exchange_refuses_is_told_and_tried_again(switched: Both) -> None:
+    w = switched
+    fill(w.b, INBOX, ["small", "large"])
+    counts = w.back(refuse={uid_of(w.b, "large"): (Reason.TOO_LARGE, "larger than 35 MB")})
+    assert (counts.copied, counts.failed) == (1, 1)
+    assert w.sweep().copied == 0
+    assert w.back().copied == 1
+    assert (all_of(w.a)[text("small")], all_of(w.a)[text("large")]) == (1, 1)
 
 
 def test_a_forward_message_that_was_not_confirmed_does_not_go_back(switched: Both) -> None:
