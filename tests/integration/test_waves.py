@@ -213,6 +213,24 @@ def test_who_is_parked_is_finished_while_the_wave_is_paused(
     assert lab.move(bob).state is S.CANCELLED and lab.move(alice).state is S.RELEASED
 
 
+def test_who_is_parked_is_finished_while_the_run_is_paused(
+    both: Sides, lab: WaveLab, new_user: Callable[[], str]
+) -> None:
+    lab.settings(reload_before=SLOW, together=1)
+    alice, bob = (lab.person(new_user()) for _ in range(2))
+    lab.wave("w10", [alice, bob])
+    assert lab.run("seed", "w10").code == 0
+    running = lab.start("cutover", "w10")
+    lab.wait(alice, S.PARKED)
+    lab.tell("pause")
+    lab.wait(alice, S.RELEASED)
+    time.sleep(1)
+    assert lab.move(bob).state is S.SEEDED and running.process.poll() is None
+    lab.tell("continue")
+    assert running.end().code == 0
+    moved(lab, bob, [])
+
+
 def test_who_is_at_work_elsewhere_is_left_alone(both: Sides, lab: WaveLab, new_user: Callable[[], str]) -> None:
     address = lab.person(new_user())
     lab.wave("w8", [address])

@@ -80,7 +80,12 @@ class Coexist(Table):
         default=False, description="Whether Mailferry sets targetAddress in Active Directory itself while parking."
     )
     exchange: ExchangeAccess = Field(default=ExchangeAccess(), description="See `[coexist.exchange]`.")
-    together: int = Field(default=20, ge=1, description="People who are parked at the same time, all waves together.")
+    together: int = Field(
+        default=8,
+        ge=1,
+        description="People who are parked at the same time by one run. With a `reload` for each queue, more of them "
+        "only wait for each other; without, more of them share the 31 seconds.",
+    )
     connections: int = Field(default=16, ge=1, description="Connections to one server at once.")
     lanes: int = Field(default=2, ge=1, description="Connections for one mailbox and side at once.")
     workers: int | None = Field(default=None, ge=1, description="Processes. Default: one for each core.")
