@@ -183,6 +183,13 @@ class TestDelivery:
         assert re.search(rf"lmtp\({uid}\).*msgid=<landed@outside.example> size=\d+: saved mail to INBOX", log), log
         assert re.search(rf"lmtp\({uid}\).*save: box=INBOX, uid=1, msgid=<landed@outside.example>", log)
 
+    def test_an_address_may_have_odd_letters(self, directory: OpenLdap, store: OpenDovecot) -> None:
+        odd = "o'neil+#/../x&=~!?^_`{|}$@acme.example"
+        uid = add(directory, "oneil", mail=odd, mailLocalAddress=odd)
+        assert deliver(store, odd, "odd")[0] == 250
+        assert subjects(store, uid) == subjects(store, f'"{odd}"') == ["odd"]
+        assert store.maildir(uid).is_dir()
+
     def test_nobody_is_refused_and_who_is_elsewhere_put_off(self, directory: OpenLdap, store: OpenDovecot) -> None:
         assert deliver(store, "nobody@acme.example") == (
             550,

@@ -58,10 +58,10 @@ hostname = {settings.hostname}
 listen = {", ".join(settings.addresses)}
 protocols = {" ".join(protocols)}
 
-# --- Log-in: by uid, or by any mail address
+# --- Log-in: by uid, or by any mail address, of any letters that one may have (RFC 5322, atext) but * and %
 auth_mechanisms = plain login
 auth_username_format = %Lu
-auth_username_chars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@+'&=~!"
+auth_username_chars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@+'&=~!/?^`{{|}}#$"
 # A route that changes is in force for the next log-in and the next message.
 auth_cache_size = 0
 {trusted}{_tls(settings)}
