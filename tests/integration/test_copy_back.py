@@ -250,6 +250,18 @@ def test_killed_while_sending(switched: Both, done: int | None, late: int) -> No
     assert w.run().copied == 0
 
 
+def test_keywords_that_exchange_has_no_place_for(world: Callable[..., Both]) -> None:
+    """A client gives every message its own; that is no change to carry, and nothing to list for each."""
+    w = world(source=MemoryOptions(keywords=frozenset()))
+    fill(w.a, INBOX, range(30))
+    w.run()
+    for message in kept(w.b):
+        w.b.set_flags(INBOX, message.uid, int(Flag.SEEN) if message.uid % 3 == 0 else 0, ("NonJunk",))
+    seen = sum(1 for message in kept(w.b) if message.flags)
+    assert w.back().flags == seen == sum(1 for message in kept(w.a) if message.flags)
+    assert w.back().flags == 0
+
+
 def test_what_exchange_refuses_is_told_and_tried_again(switched: Both) -> None:
     w = switched
     fill(w.b, INBOX, ["small", "large"])

@@ -17,7 +17,7 @@ from mailferry.copy.work import FolderWork, MailboxWork
 from mailferry.errors import SafetyStop
 from mailferry.ledger.rows import FolderChanges, FolderRow, MessageRow
 from mailferry.model.folder import Folder, FolderStatus
-from mailferry.model.message import Failed, Listing, Reason
+from mailferry.model.message import Failed, Listed, Listing, Reason
 from mailferry.model.state import HELD, State
 from mailferry.plan.messages import Actions, Known, compare, suddenly_empty
 from mailferry.sources.base import select_listed
@@ -85,8 +85,11 @@ async def _bring(work: FolderWork, listing: Listing) -> FolderDone:
     uids = _to_copy(actions, listing, rows)
     listed = _count(work, listing, actions, rows, uids)
     await work.leave_out(listing.left_out)
-    if work.policy.source_wins or work.policy.carry_flags:
+    if work.policy.source_wins:
         await _carry_marks(work, actions)
+    elif work.policy.carry_flags:
+        worth = [(uid, marks) for uid, marks in actions.flags if _can_hold(work, known[uid], marks)]
+        await _carry_marks(work, replace(actions, flags=worth, unplaced=[]))
     condemned = work.mailbox.suspects.condemned(row.id)
     for uid in sorted(condemned & set(uids)):
         await work.fail(Failed(uid, Reason.BREAKS_CONNECTION, "each attempt to bring it ended the connection"))
@@ -178,6 +181,16 @@ async def _carry_marks(work: FolderWork, actions: Actions) -> None:
             await work.lost_marks(uid, flags, keywords)
     for uid in actions.unplaced:
         await work.different(uid, Reason.FLAGS, "its flags changed, but its uid in the target is not known")
+
+
+def _can_hold(work: FolderWork, known: Known, marks: Listed) -> bool:
+    """Whether anything of the change can last in the target: clients give every message keywords of their own, which
+    Exchange has no place for."""
+    selected = work.target_selected
+    if (known.flags ^ marks.flags) & selected.permanent_flags:
+        return True
+    changed = set(known.keywords) ^ set(marks.keywords)
+    return bool(changed) and (selected.new_keywords or not changed.isdisjoint(selected.keywords))
 
 
 async def settle_pending(work: FolderWork, rows: list[MessageRow]) -> None:
