@@ -208,13 +208,25 @@ class ExchangeSide:
 
 
 def reloaded(postfix: Postfix) -> None:
-    """Write the configuration anew, and return when it is in force (at once where it does not run yet)."""
+    """Write the configuration anew, and return when it is in force (at once where it does not run yet): when those who
+    had read the old tables have ended, which Postfix lets them do at their convenience."""
     postfix.configure()
     with contextlib.suppress(process.LabError):  # not running yet
         before = postfix.log().count(_RELOADED)
+        old = _readers(postfix)
         postfix.reload()
-        while postfix.log().count(_RELOADED) == before:
+        while postfix.log().count(_RELOADED) == before or old & _readers(postfix):
             time.sleep(0.01)
+
+
+def _readers(postfix: Postfix) -> set[int]:
+    """Its processes that hold tables and take work from others."""
+    found = set()
+    for pid in process.session_pids(postfix.pid):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            if Path(f"/proc/{pid}/comm").read_text().strip() in ("cleanup", "qmgr", "trivial-rewrite"):
+                found.add(pid)
+    return found
 
 
 def posing_as_exchange(
