@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import imaplib
 import shutil
+import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import ldap
 import pytest
@@ -68,3 +71,25 @@ def test_active_directory_is_asked_or_was_once(directory: OpenLdap, ad: Samba, s
     assert log_in(store, "captured") == ""
     assert log_in(store, "captured", "wrong") == "AUTHENTICATIONFAILED"
     assert log_in(store, "asked") == "UNAVAILABLE", "not called wrong, since nobody knows"
+
+
+def test_a_silent_controller_holds_up_nobody_else() -> None:
+    """Log-ins that wait for it do not stand before those that OpenLDAP answers itself."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.listen(100)
+        url = f"ldap://127.0.0.1:{silent.getsockname()[1]}"
+        through = BindThrough({"acme": (url,)}, "acme", None, start_tls=False)
+        with OpenLdap(bind_through=through) as directory, OpenDovecot(directory) as store:
+            here = {"mailferryRoute": "local", "mailHost": "store1"}
+            known = {"mailferryBindName": "asked@acme.example", "mailferryPasswordFrom": "source"}
+            directory.add(person(directory.suffix, "asked", **here, **known))
+            directory.add(person(directory.suffix, "own", **here, userPassword=PASSWORD))
+            assert log_in(store, "own") == ""
+            with ThreadPoolExecutor(6) as pool:
+                waiting = [pool.submit(log_in, store, "asked") for _ in range(6)]
+                time.sleep(0.5)
+                began = time.monotonic()
+                assert log_in(store, "own") == ""
+                assert time.monotonic() - began < 2
+                assert not any(one.done() for one in waiting), "they were before"
+                assert {one.result() for one in waiting} == {"UNAVAILABLE"}

@@ -14,6 +14,11 @@ from mailferry.stack.dovecot.settings import EXCHANGE, FIELDS, Proxy, Settings, 
 
 NOT_OPEN_HERE = "this-mailbox-is-not-open-here"
 """A "user of the system" that nobody is: Dovecot then cannot deliver for now, and says so with these words."""
+_BIND = (
+    "auth_bind = yes",
+    "# In processes of their own, many at once: a domain controller that is slow holds up those alone who need it.",
+    "blocking = yes",
+)
 _ENABLED = "(!(mailferryEnabled=FALSE))"
 _ROUTED = "(mailferryRoute=*)"
 
@@ -140,7 +145,7 @@ def text(search: Search, settings: Settings) -> str:
         f"dn = {directory.bind}",
         f'dnpass = "{directory.password.reveal()}"',
         *_tls(settings),
-        *(["auth_bind = yes"] if search.bind else []),
+        *(_BIND if search.bind else []),
         f"base = {directory.suffix}",
         f"{kind}_filter = (&{name}{search.filter})",
         f"{kind}_attrs = {', '.join(search.fields)}",
