@@ -138,10 +138,12 @@ class PstWriter:
         self._folders[folder].items.append(nid)
         return nid
 
-    def close(self) -> None:
+    def close(self, lose: int = 0) -> None:
+        """Write what is left to write, but not the node `lose`."""
         for one in self._folders.values():
             self._write_folder(one)
         self._write_store()
+        self._nodes.pop(lose, None)
         self._write_trees()
 
     # Messaging

@@ -275,23 +275,64 @@ def test_a_wrong_checksum_is_read_over_and_named(tmp_path: Path) -> None:
     assert box.damage == ["1 × a block with a wrong checksum"]
 
 
-def test_circles_in_the_index_end(tmp_path: Path) -> None:
-    path = tmp_path / "f.pst"
-    writer = PstWriter(path, UNICODE)
+def full(path: Path, layout: Layout) -> bytearray:
+    """A file of 400 messages, whose indexes have several levels."""
+    writer = PstWriter(path, layout)
     inbox = writer.folder("Inbox")
     for number in range(400):
         writer.add(inbox, note(f"{number}"))
     writer.close()
-    data = bytearray(path.read_bytes())
+    return bytearray(path.read_bytes())
+
+
+def subjects(data: bytes) -> list[str]:
+    box = store(data)
+    (folder,) = [folder for folder in box.folders() if folder.path == ("Inbox",)]
+    found = [box.item(nid).properties.get(0x0037) for nid in box.items(folder.nid)]
+    assert box.db.findings.counts["an index that had to be put together from its pages"] <= 2
+    return [str(one) for one in found]
+
+
+ALL = [str(number) for number in range(400)]
+
+
+def test_circles_in_the_index_end_and_all_is_found(tmp_path: Path) -> None:
+    data = full(tmp_path / "f.pst", UNICODE)
     root = parse_header(bytes(data)).nodes
-    level = data[root + 491]
-    assert level >= 1
+    assert data[root + 491] >= 1
     for entry in range(data[root + 488]):  # every child is the root itself
         struct.pack_into("<Q", data, root + entry * 24 + 16, root)
-    found = store(bytes(data))
-    with pytest.raises(ItemError):
-        found.item(0x200004)
-    assert found.folders() == []
+    assert subjects(bytes(data)) == ALL
+
+
+@each_layout
+def test_an_index_whose_upper_pages_are_lost_is_put_together(tmp_path: Path, layout: Layout) -> None:
+    data = full(tmp_path / "f.pst", layout)
+    header = parse_header(bytes(data))
+    for root in (header.nodes, header.blocks):
+        if layout is not UNICODE_4K:  # else the root is the only page
+            data[root : root + layout.page] = bytes(layout.page)
+    assert subjects(bytes(data)) == ALL
+    if layout is not UNICODE_4K:
+        assert subjects(bytes(data[: header.nodes])) == ALL
+
+
+INBOX_NODE, TOP_NODE = 0x8082, 0x8022
+
+
+@pytest.mark.parametrize("lost", [INBOX_NODE, INBOX_NODE & ~31 | 0x0E, TOP_NODE & ~31 | 0x0D, TOP_NODE, 0x21])
+def test_what_is_lost_of_a_folder_does_not_take_its_items_along(tmp_path: Path, lost: int) -> None:
+    """Itself, its list of items, its parent's list of folders, its parent, the store."""
+    path = tmp_path / "f.pst"
+    writer = PstWriter(path)
+    inbox = writer.folder("Inbox")
+    assert (inbox, writer.top) == (INBOX_NODE, TOP_NODE)
+    nid = writer.add(inbox, note("here"))
+    writer.close(lost)
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1  # the header's checksum: the file is seen to be damaged
+    box = store(bytes(data))
+    assert [item for folder in box.folders() for item in box.items(folder.nid)] == [nid]
 
 
 def test_folders_that_hold_each_other_end(tmp_path: Path) -> None:

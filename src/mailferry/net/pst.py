@@ -142,6 +142,12 @@ class PstMailbox:
             if (nid := store.entry(tag)) is not None
         }
         found = store.folders()
+        if not found and self.damage:
+            raise Permanent(
+                f"it is too damaged to find any folder in it: {', '.join(self.damage)}",
+                about=self.account.key,
+                advice="let Outlook's scanpst.exe repair a copy of the file, and copy from that",
+            )
         inbox = store.inbox()
         top: Path | None = next((one.path for one in found if one.nid == inbox and len(one.path) == 1), None)
         shown = []

@@ -10,10 +10,11 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from mailferry.wire.pst.btree import BBT, NBT, BTree, Extent, Node, Read, extent_of, node_of
+from mailferry.wire.pst.btree import BTree
 from mailferry.wire.pst.crypt import checksum, cyclic, unpermuted
 from mailferry.wire.pst.damage import Damaged, Findings
 from mailferry.wire.pst.header import HEADER_SIZE, Crypt, Header, parse_header
+from mailferry.wire.pst.pages import BBT, NBT, Extent, Node, Read, extent_of, node_of
 
 MOST = 65536
 """Bytes of one block, unpacked."""
@@ -33,8 +34,8 @@ class Database:
         self.size = size
         self.findings = Findings()
         self._read = read
-        self._nbt = BTree(read, self.layout, NBT, self.header.nodes, self.findings)
-        self._bbt = BTree(read, self.layout, BBT, self.header.blocks, self.findings)
+        self._nbt = BTree(read, size, self.layout, NBT, self.header.nodes, self.findings)
+        self._bbt = BTree(read, size, self.layout, BBT, self.header.blocks, self.findings)
         self._blocks: dict[int, bytes] = {}
         if not self.header.intact:
             self.findings.note("a header with a wrong checksum")
@@ -44,7 +45,7 @@ class Database:
     # Nodes
 
     def node(self, nid: int) -> Node | None:
-        """The node with this id. Damaged where the index is."""
+        """The node with this id, None where there is none."""
         entry = self._nbt.find(nid)
         return None if entry is None else node_of(entry, self.layout.wide)
 
@@ -141,12 +142,13 @@ class Database:
                 return data
 
     def _check(self, extent: Extent, data: bytes, trailer: bytes) -> None:
-        """The trailer of §2.2.2.8.1. One of another block means that what stands there is not what was meant."""
+        """The trailer of §2.2.2.8.1. One of another block means that something else stands there: pages that are not in
+        use any more lead to places that are in use again."""
         if self.layout.wide:
-            size, _, crc, bid = struct.unpack_from("<HHIQ", trailer)
+            _, _, crc, bid = struct.unpack_from("<HHIQ", trailer)
         else:
-            size, _, bid, crc = struct.unpack_from("<HHII", trailer)
-        if bid & ~1 != extent.bid & ~1 and size != extent.size:
+            _, _, bid, crc = struct.unpack_from("<HHII", trailer)
+        if bid & ~1 != extent.bid & ~1:
             raise Damaged(f"at the place of block {extent.bid:#x} stands something else")
         if crc != checksum(data):
             self.findings.note("a block with a wrong checksum")

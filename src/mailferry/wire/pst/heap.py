@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from mailferry.wire.pst.blocks import Database
-from mailferry.wire.pst.btree import Node
 from mailferry.wire.pst.damage import Damaged
+from mailferry.wire.pst.pages import Node
 
 PROPERTIES, TABLE = 0xBC, 0x7C
 """Clients of a heap (§2.3.1.2)."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from mailferry.wire.mapi.values import Type, Value, decode
 from mailferry.wire.pst.blocks import Database
-from mailferry.wire.pst.btree import Node
 from mailferry.wire.pst.damage import Damaged
 from mailferry.wire.pst.heap import PROPERTIES, TABLE, Heap
+from mailferry.wire.pst.pages import Node
 
 _BROKEN = (struct.error, IndexError)
 """What a place beyond the end of what was read comes out as."""

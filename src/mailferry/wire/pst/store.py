@@ -16,9 +16,9 @@ from mailferry.errors import ItemError
 from mailferry.wire.mapi import tags
 from mailferry.wire.mapi.values import Value
 from mailferry.wire.pst.blocks import Database
-from mailferry.wire.pst.btree import Node, Read
 from mailferry.wire.pst.damage import Damaged
 from mailferry.wire.pst.names import named_tags
+from mailferry.wire.pst.pages import Node, Read
 from mailferry.wire.pst.properties import Properties, Row, Table
 
 STORE, ROOT, RECEIVE_FOLDERS = 0x21, 0x122, 0x62B
@@ -189,7 +189,7 @@ class PstStore:
     def _top(self) -> int:
         """The folder above a person's folders."""
         named = self.entry(tags.IPM_SUBTREE_ENTRY_ID)
-        if named is not None and self.has_folder(named):
+        if named is not None and self.db.node(named) is not None:
             return named
         for nid in self._children(ROOT):
             for child in self._children(nid):
@@ -198,11 +198,8 @@ class PstStore:
         return ROOT
 
     def has_folder(self, nid: int) -> bool:
-        """Whether the index leads to a folder of this id."""
-        try:
-            return nid & 0x1F == FOLDER and self.db.node(nid) is not None
-        except ItemError:
-            return False
+        """Whether there is a folder of this id; in a damaged file it may be known by its items only."""
+        return nid & 0x1F == FOLDER and (self.db.node(nid) is not None or bool(self.db.findings.counts))
 
     def _name(self, nid: int) -> str:
         folder = self._folder(nid, ())
@@ -213,10 +210,11 @@ class PstStore:
         for child in self._children(nid):
             if child in seen or child & 0x1F != FOLDER:
                 continue
-            seen.add(child)
             folder = self._folder(child, path)
             if folder is None:
+                self.db.findings.note("a folder that is missing from the index")
                 continue
+            seen.add(child)
             folder = _distinct(folder, taken)
             found.append(folder)
             if len(path) < _DEEPEST:
@@ -250,21 +248,22 @@ class PstStore:
         taken = {folder.path[0].casefold() for folder in found if len(folder.path) == 1}
         holders = {node.parent for node in self.db.nodes() if node.nid & 0x1F == MESSAGE}
         for nid in sorted(holders - known - seen):
-            folder = self._folder(nid, ()) if nid & 0x1F == FOLDER else None
-            if folder is not None:
-                found.append(_distinct(folder, taken))
+            if nid & 0x1F == FOLDER:
+                found.append(_distinct(self._folder(nid, ()) or PstFolder(nid, (f"folder {nid:x}",), ""), taken))
 
     # Items
 
     def items(self, folder: int) -> list[int]:
         """The node ids of a folder's items, ascending; associated items (views, rules) are not among them."""
+        node = self.db.node(folder & ~0x1F | _CONTENTS)
         try:
-            node = self.db.node(folder & ~0x1F | _CONTENTS)
-            if node is None:
-                return []
-            return sorted({nid for nid in Table(self.db, node).ids() if nid & 0x1F == MESSAGE})
+            if node is not None:
+                return sorted({nid for nid in Table(self.db, node).ids() if nid & 0x1F == MESSAGE})
         except ItemError:
-            self.db.findings.note("a list of items that cannot be read")
+            pass
+        if node is None and not self.db.findings.counts:
+            return []
+        self.db.findings.note("a list of items that cannot be read")
         return [node.nid for node in self.db.nodes() if node.parent == folder and node.nid & 0x1F == MESSAGE]
 
     def item(self, nid: int) -> PstItem:
