@@ -69,10 +69,15 @@ def show(site: Site, name: str) -> Shown:
 
 def open_doubts(ledger: Ledger, wave: Wave, move: Move) -> list[Doubt]:
     """What of a move waits for somebody's approval."""
+    barred = approval.parties(wave, "")
+    return [one for one in _doubts(ledger, move) if not approval.approved(move, one, barred)]
+
+
+def _doubts(ledger: Ledger, move: Move) -> list[Doubt]:
+    """What of a move needs one."""
     if move.state not in ON_EXCHANGE or move.state is MoveState.CANCELLED:
         return []
-    verified = ledger.verifications(move.mailbox_id) if move.mailbox_id is not None else []
-    return approval.lacking(move, verified, approval.parties(wave, ""))
+    return approval.doubts(move, ledger.verifications(move.mailbox_id) if move.mailbox_id is not None else [])
 
 
 def waiting(site: Site, name: str) -> list[tuple[Move, list[Doubt]]]:
@@ -87,7 +92,7 @@ def approve(
     site: Site, name: str, people: Sequence[str], why: str, who: str | None, *, dry_run: bool
 ) -> list[tuple[Move, list[Doubt]]]:
     """Approve all that waits of these people. `who`: as the approver names themselves, None: the user of this process.
-    UserError: they planned the wave, or nothing waits of somebody; nothing is then approved."""
+    UserError: they planned the wave, or nothing of somebody needs it; nothing is then approved."""
     user = person()
     giver = who or user
     if not why.strip():
@@ -97,7 +102,8 @@ def approve(
         approval.refuse_party(giver, approval.parties(wave, ""))
         found = []
         for move in chosen(ledger_waves.moves(ledger, wave.id), people, name):
-            doubts = open_doubts(ledger, wave, move)
+            given_before = {one["seen"] for one in move.approvals if one["who"] == giver}
+            doubts = [one for one in _doubts(ledger, move) if one.seen not in given_before]
             if not doubts:
                 raise UserError("nothing waits for an approval", about=move.mail, advice=f"mailferry wave show {name}")
             found.append((move, doubts))

@@ -49,7 +49,7 @@ def doubts(move: Move, verified: Sequence[Verification]) -> list[Doubt]:
 
 def lacking(move: Move, verified: Sequence[Verification], parties: Collection[str]) -> list[Doubt]:
     """The doubts that nobody but `parties` (see `parties`) has approved."""
-    return [one for one in doubts(move, verified) if not _approved(move, one, parties)]
+    return [one for one in doubts(move, verified) if not approved(move, one, parties)]
 
 
 def parties(wave: Wave, starting: str) -> frozenset[str]:
@@ -110,7 +110,8 @@ def _digest(move: Move, *seen: object) -> str:
     return hashlib.sha256(to_json([mapping, *seen]).encode()).hexdigest()[:32]
 
 
-def _approved(move: Move, doubt: Doubt, among: Collection[str]) -> bool:
+def approved(move: Move, doubt: Doubt, among: Collection[str]) -> bool:
+    """Whether somebody else than these people has approved what there is to see."""
     barred = {_name(one) for one in among}
     return any(one.get("seen") == doubt.seen and not barred & {_name(one["who"])} for one in move.approvals)
 

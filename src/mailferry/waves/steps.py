@@ -269,5 +269,6 @@ async def _approved(ctx: Context, move: Move, doubts: list[approval.Doubt]) -> N
         raise SafetyStop(
             "nobody has approved: " + "; ".join(one.text for one in doubts),
             about=move.mail,
-            advice=f"a second person looks at it, then: mailferry wave approve {wave.name} {move.mail}",
+            advice=f"a second person (not {ctx.started_by}, who starts this) looks at it, then: "
+            f"mailferry wave approve {wave.name} {move.mail}",
         )
