@@ -65,7 +65,7 @@ class Person:
 class Acme:
     """What runs. `source` stands before Exchange's IMAP, to break it. `people` and `groups` as the directory has them
     after its first sync; `groups`: address → uids of members, of groups that anybody may write to and whose members
-    are all plain."""
+    are all plain. `stopped`: when the open Postfix was (seconds since the epoch)."""
 
     root: Path
     ad: Samba
@@ -74,6 +74,7 @@ class Acme:
     exchange: Exchange
     source: TcpProxy
     postfix: Postfix
+    stopped: list[float] = field(default_factory=list)
     people: tuple[Person, ...] = ()
     groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
@@ -121,6 +122,12 @@ class Acme:
         finally:
             connection.unbind_s()
         return {entry["uid"][0].decode(): entry["mailferryRoute"][0].decode() for _, entry in found}
+
+    def restart_postfix(self) -> None:
+        """As `postfix stop` and `postfix start`: whatever is just being handed on is cut off, and handed on again."""
+        self.stopped.append(time.time())
+        self.postfix.halt()
+        self.postfix.start()
 
     def drained(self, seconds: float = 120.0) -> None:
         """Wait until no message is on its way on either side. LabError with the queues otherwise.

@@ -23,6 +23,9 @@ EXCHANGE = "exchange"
 MOST_PASSES = 2
 """How often a message may pass one Postfix: a second time where the other side knew of a change before."""
 
+STOP_SECONDS = 10.0
+"""How long before its end a delivery may have begun that a stopped Postfix does not know the result of."""
+
 _HEADER = 16384
 _NUMBER = re.compile(rb"^Message-ID: <(\d+)@" + DOMAIN.encode() + rb">\s*$", re.MULTILINE | re.IGNORECASE)
 _CAME = re.compile(r"(\d+)\.M(\d+)P")
@@ -36,28 +39,33 @@ _PASSED = {
 @dataclass(frozen=True, slots=True)
 class Copy:
     """A message of the load in somebody's mailbox. `place`: `exchange` or a store's mailHost. `came`: seconds since the
-    epoch, when that store wrote the file. `passes`: how often it went through the Postfix that it saw most."""
+    epoch, when that store wrote the file. `passes`: how often it went through the Postfix that it saw most. `header`:
+    a hash of what stands there: of two deliveries of one message they differ, of two copies of one they do not."""
 
     number: int
     uid: str
     place: str
     came: float
     passes: int
+    header: int
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What is wrong, in words, by kind; nothing if all is well. `seconds`: (uid, accepted, how long it took)."""
+    """What is wrong, in words, by kind; nothing if all is well. `seconds`: (uid, accepted, how long it took). `resent`:
+    messages that Postfix handed on twice, since it was stopped before it had heard the next server's 250."""
 
     messages: int = 0
     deliveries: int = 0
+    resent: int = 0
     wrong: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     seconds: list[tuple[str, float, float]] = field(default_factory=list)
 
     def __str__(self) -> str:
         counts = ", ".join(f"{len(some)} {what}" for what, some in self.wrong.items()) or "nothing wrong"
         first = "".join(f"\n  {what}: {one}" for what, some in self.wrong.items() for one in some[:5])
-        return f"{self.messages} messages, {self.deliveries} deliveries: {counts}{first}"
+        resent = f", {self.resent} handed on twice by a Postfix that was stopped" if self.resent else ""
+        return f"{self.messages} messages, {self.deliveries} deliveries: {counts}{resent}{first}"
 
     def median(self, uids: Collection[str], since: float, until: float) -> float:
         """Of the seconds that a delivery to these people took that was accepted between two times; nan if none."""
@@ -85,7 +93,7 @@ def copies(acme: Acme) -> tuple[list[Copy], list[str]]:
             assert came is not None, path
             passes = max(len(pattern.findall(header)) for pattern in _PASSED.values())
             when = int(came[1]) + int(came[2]) / 1e6
-            found.append(Copy(int(number[1]), uid, place, when, passes))
+            found.append(Copy(int(number[1]), uid, place, when, passes, hash(header)))
     return found, strays
 
 
@@ -109,6 +117,13 @@ def homes(acme: Acme) -> dict[str, str]:
         store = values.get("mailHost", [b"no store"])[0].decode()
         places[values["uid"][0].decode()] = store if route == "local" else route
     return places
+
+
+def _resent(acme: Acme, mine: list[Copy], place: str) -> bool:
+    """Whether somebody has a message as often as it was delivered, the first time just before a Postfix was stopped."""
+    headers = [one.header for one in mine if one.place == place]
+    first = min(one.came for one in mine)
+    return len(set(headers)) == len(headers) and any(0 < at - first < STOP_SECONDS for at in acme.stopped)
 
 
 def judge(acme: Acme, sent: Iterable[Sent]) -> Verdict:
@@ -137,7 +152,9 @@ def judge(acme: Acme, sent: Iterable[Sent]) -> Verdict:
         elsewhere = {one.uid: one.place for one in mine if one.place != places[one.uid]}
         for uid in message.expected:
             number = at_home[uid]
-            if number > 1:
+            if number > 1 and _resent(acme, [one for one in mine if one.uid == uid], places[uid]):
+                verdict.resent += 1
+            elif number > 1:
                 wrong["twice"].append(f"{what}: {number} in {places[uid]}")
             if number == 0 and message.accepted is not None:
                 where = f"only in {elsewhere[uid]}" if uid in elsewhere else "nowhere"

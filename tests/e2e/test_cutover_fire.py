@@ -6,7 +6,9 @@ once, and in no other; none bounced, none looped. Each test says what it measure
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -72,7 +74,8 @@ def test_while_everything_breaks(burning: Fire, record_property: Record) -> None
     def wave(name: str, size: int) -> list[str]:
         some = [next(people) for _ in range(size)]
         burning.plan(name, some)
-        burning.wave("seed", name)
+        if name != "killed":
+            burning.wave("seed", name)
         return [one.mail for one in some]
 
     _killed_in_every_state(burning, wave("killed", 8))
@@ -90,6 +93,10 @@ def test_while_everything_breaks(burning: Fire, record_property: Record) -> None
 def _killed_in_every_state(burning: Fire, people: list[str]) -> None:
     """SIGKILL to all of Mailferry as soon as somebody is in a state, for every state, and at random moments."""
     chance = random.Random(1)
+    running = burning.start("seed", "killed")
+    burning.until("killed", MoveState.SEEDING, running)
+    kill(running)
+    burning.wave("seed", "killed")
     for state in KILLED_IN:
         running = burning.start("cutover", "killed")
         burning.until("killed", state, running)
@@ -113,8 +120,7 @@ def _servers_away(burning: Fire, people: list[str]) -> None:
     time.sleep(SOURCE_AWAY - SLAPD_AWAY)
     here.source.refuse = False
     here.source.rules.remove(rule)
-    here.postfix.halt()
-    here.postfix.start()
+    here.restart_postfix()
     done = running.end(120)
     assert done.code in (0, 1), (done.code, done.err[-3000:])
     states = burning.states("away")
@@ -126,7 +132,14 @@ def _servers_away(burning: Fire, people: list[str]) -> None:
 
 
 def _back_in_the_middle(burning: Fire, people: list[str]) -> None:
-    """Ctrl-C while people are parked: whoever is not switched is on Exchange again, and nobody waits."""
+    """Ctrl-C while people are parked: whoever is not switched is on Exchange again, and nobody waits; also when it was
+    killed on the way back."""
+    running = burning.start("cutover", "stopped")
+    burning.until("stopped", MoveState.PARKED, running)
+    os.killpg(running.process.pid, signal.SIGINT)
+    burning.until("stopped", MoveState.UNPARKING, running)
+    kill(running)
+    burning.wave("cutover", "stopped", "--only", people[0], codes=(0, 1, 75))  # not 0: it ends the way back, no more
     running = burning.start("cutover", "stopped")
     burning.until("stopped", MoveState.PARKED, running)
     interrupt(running)
@@ -158,6 +171,9 @@ def _rolled_back(burning: Fire, people: list[str]) -> None:
     burning.wave("cutover", "back")
     time.sleep(3)  # they get mail on the open side
     back = [option for mail in people[::2] for option in ("--only", mail)]
+    running = burning.start("rollback", "back", *back)
+    burning.until("back", MoveState.RETURNING, running)
+    kill(running)
     burning.wave("rollback", "back", *back)
     states = burning.states("back")
     assert {states[mail] for mail in people[::2]} == {MoveState.ROLLED_BACK}, burning.errors("back")
