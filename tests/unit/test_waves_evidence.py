@@ -6,6 +6,8 @@ import asyncio
 import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mailferry.model.folder import Folder, SpecialUse
 from mailferry.net.memory import MemoryStore
@@ -17,6 +19,17 @@ ALICE = (
     "alice@acme.example",
     "a.smith@acme.example",
     "/o=Acme/ou=Exchange Administrative Group (FYDIBOHF23SPDLT)/cn=Recipients/cn=alice",
+)
+
+
+FIELDS = (
+    b"",
+    b"From: ",
+    b"from:",
+    b"From: a@b.example\r\nSender: ",
+    b'From: "',
+    b"From: <",
+    b"From: \xff<a@\xe4.example>",
 )
 
 
@@ -71,6 +84,13 @@ def test_bytes_that_are_no_text_raise_nothing() -> None:
     assert written_by(b"From: J\xfcrgen <j\xfc@acme.example>\r\nSender: \xff\xfe\x00\r\n\r\n")[0] == "jü@acme.example"
     assert written_by("From: <a@bücher.example>".encode()) == written_by(b"From: <A@xn--bcher-kva.example>")
     assert written_by(b"") == (None, None)
+
+
+@given(st.lists(st.binary(max_size=200) | st.text(max_size=80).map(str.encode), max_size=4), st.sampled_from(FIELDS))
+def test_whatever_stands_in_a_header_nothing_is_raised_and_the_sums_hold(parts: list[bytes], field: bytes) -> None:
+    found = judged([field + part for part in parts], ALICE, (), "Sent")
+    assert 0 <= found.matching <= found.checked <= len(parts)
+    assert (found.verdict is Verdict.CONFIRMED) <= (found.matching > 0)
 
 
 def test_another_persons_mailbox_is_contradicted() -> None:
