@@ -112,6 +112,46 @@ def test_who_may_not_send_outside(side: Side, new_user: Callable[[], str]) -> No
     assert side.answer(own, addresses[own], outside)[0] == 250
 
 
+def test_recipients_say_who_may_send_to_them(side: Side, new_user: Callable[[], str], tmp_path: Path) -> None:
+    boss, clerk, other = new_user(), new_user(), new_user()
+    suffix = side.openldap.suffix
+    addresses = {uid: side.add(uid) for uid in (boss, clerk, other)}
+    some = [f"uid={boss},ou=people,{suffix}"]
+    chosen = side.add(new_user(), mailferryAcceptFrom=some, mailferryAcceptUid=[boss])
+    second = side.add(new_user(), mailferryAcceptFrom=some, mailferryAcceptUid=[clerk])
+    shunned = side.add(new_user(), mailferryRejectFrom=some, mailferryRejectUid=[boss])
+    nobodys = side.add(new_user(), mailferryAcceptFrom=[side.openldap.settings.nobody_dn])
+
+    def may(uid: str, to: str) -> int:
+        return side.answer(uid, addresses[uid], to)[0]
+
+    assert may(boss, chosen) == may(clerk, chosen) == 450, "not known yet"
+    server = ldap.Server(
+        side.openldap.url, user=side.openldap.settings.writer_dn, secret=Secret(WRITER_PASSWORD), plain=True
+    )
+    ledger = open_ledger(str(tmp_path / "ledger.db"))
+    with closing(ledger), ldap.Connection(server) as connection:
+        people = routes.People(connection, suffix, open_domain=OPEN_DOMAIN)
+        assert restrictions.gates(people, ledger, 0).without == restrictions.gates(people, ledger, 0).without != ()
+        assert len(restrictions.gates(people, ledger, 50, dry_run=True).given) == 4
+        found = restrictions.gates(people, ledger, 50)
+        assert sorted(found.given.values()) == [1, 2, 3, 4] and found.without == ()
+        assert restrictions.gates(people, ledger, 50) == restrictions.Gates({}, (), ())
+        assert [may(uid, chosen) for uid in (boss, clerk, other)] == [250, 554, 554]
+        assert [may(uid, second) for uid in (boss, clerk, other)] == [554, 250, 554], "each has its own"
+        assert [may(uid, shunned) for uid in (boss, clerk, other)] == [554, 250, 250]
+        assert [may(uid, nobodys) for uid in (boss, clerk, other)] == [554] * 3
+        assert may(boss, addresses[other]) == 250
+        connection.modify(
+            f"uid={chosen.partition('@')[0]},ou=people,{suffix}",
+            [ldap.Change("replace", "mailferryAcceptFrom"), ldap.Change("replace", "mailferryAcceptUid")],
+        )
+        assert len(restrictions.gates(people, ledger, 50).taken) == 1
+        assert may(clerk, chosen) == 250
+        small = restrictions.gates(people, ledger, 2)
+        assert len(small.without) == 1, "of three"
+
+
 def test_restrictions_are_shown_set_and_recorded(side: Side, new_user: Callable[[], str], tmp_path: Path) -> None:
     uid, inner, outer = new_user(), new_user(), new_user()
     address, suffix = side.add(uid), side.openldap.suffix

@@ -1,4 +1,4 @@
-"""`mailferry restrict`: who may send outside."""
+"""`mailferry restrict`: who may send outside, and to whom."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group("restrict")
 def restrict_command() -> None:
-    """Who may send outside the organisation, person by person and group by group."""
+    """Who may send outside the organisation, and the gates before those who say who may send to them."""
 
 
 @restrict_command.command("show")
@@ -52,6 +52,35 @@ def set_command(address: str, what: str, config: Path | None, ledger: str | None
         found = restrictions.set_outside(place.people, place.ledger, address, what == "everywhere", dry_run=dry_run)
     _show(found, as_json, made=not dry_run)
     return 0
+
+
+@restrict_command.command("gates")
+@config
+@options.as_json
+@click.option("--dry-run", is_flag=True, help="Tell what would change, and change nothing.")
+def gates_command(config: Path | None, ledger: str | None, as_json: bool, dry_run: bool) -> int:
+    """Give every recipient that names people who may (or may not) send to it a gate in Postfix. For an hourly timer, or
+    after each `directory sync`; until then mail from people to such a new recipient is put off (450).
+
+    Exit code 1: there are more such recipients than gates (`stack.postfix.gates`).
+    """
+    from mailferry.coexist import restrictions
+    from mailferry.ops import route
+
+    with route.opened(options.settings_path(config), ledger, options.default_ledger) as place:
+        submission = place.settings.submission
+        count = submission.gates if submission is not None else 0
+        found = restrictions.gates(place.people, place.ledger, count, dry_run=dry_run)
+    if as_json:
+        click.echo(json.dumps({"schema": 1, **asdict(found), "made": not dry_run}, indent=2))
+    else:
+        for dn, number in found.given.items():
+            click.echo(f"{dn}: gate {number}")
+        for dn in found.taken:
+            click.echo(f"{dn}: no gate any more")
+        for dn in found.without:
+            click.echo(f"{dn}: there is no gate left; mail for it is put off")
+    return 1 if found.without else 0
 
 
 def _show(found: Restriction, as_json: bool, *, made: bool) -> None:

@@ -1,8 +1,9 @@
-"""Reads and changes who may send outside the organisation: mailferrySendOutside of a person or a group.
+"""Who may send outside (mailferrySendOutside of a person or a group), and the gates before recipients that say who may
+send to them (mailferryGate).
 
-Postfix enforces it where people hand in mail (stack/postfix/tables.py). Of a group it holds for direct members; a group
-within a group needs a mark of its own, and `restriction` names those that have none. Invariant: a change stands in the
-ledger's audit before and after it is made.
+Postfix enforces both where people hand in mail (stack/postfix/tables.py). Of a group the mark holds for direct
+members; a group within a group needs a mark of its own, and `restriction` names those that have none. Invariants: a
+change stands in the ledger's audit before and after it is made; no two recipients have one gate.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from mailferry.net import ldap
 from mailferry.wire import dn as names
 
 INTENDED, SET = "restriction intended", "restriction set"
-_NAME = "mailferrySendOutside"
+GATES_INTENDED, GATES_SET = "gates intended", "gates set"
+_NAME, _GATE = "mailferrySendOutside", "mailferryGate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,45 @@ def set_outside(people: People, ledger: Audit, address: str, allowed: bool, *, d
         ledger.audit(SET, **data)
         return restriction(people, address)
     return before
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """What `gates` did: DNs and the numbers given to them; who has no gate any more; for whom there is none left."""
+
+    given: dict[str, int]
+    taken: tuple[str, ...]
+    without: tuple[str, ...]
+
+
+def gates(people: People, ledger: Audit, count: int, *, dry_run: bool = False) -> Gates:
+    """Give each recipient that names people who may or may not send to it a gate of its own, of those from 1 to
+    `count`; take it from those that name nobody any more. May be repeated; gates that fit stay."""
+    wanted, held = set[str](), dict[str, int]()
+    key = "(|(mailferryAcceptFrom=*)(mailferryRejectFrom=*)(mailferryGate=*))"
+    for entry in people.connection.search(people.suffix, key, ("mailferryAcceptFrom", "mailferryRejectFrom", _GATE)):
+        if entry.get("mailferryAcceptFrom") or entry.get("mailferryRejectFrom"):
+            wanted.add(entry.dn)
+        held.update((entry.dn, int(number)) for number in entry.texts(_GATE))
+    kept: dict[int, str] = {}
+    for dn in sorted(held, key=lambda one: (held[one], one)):
+        if dn in wanted and 0 < held[dn] <= count:
+            kept.setdefault(held[dn], dn)
+    taken = tuple(dn for dn in sorted(held) if kept.get(held[dn]) != dn)
+    lacking = sorted(wanted - set(kept.values()))
+    free = [number for number in range(1, count + 1) if number not in kept]
+    given = dict(zip(lacking, free, strict=False))
+    found = Gates(given, taken, tuple(lacking[len(free) :]))
+    if dry_run or not (given or taken):
+        return found
+    data = {"given": given, "taken": list(taken)}
+    ledger.audit(GATES_INTENDED, **data)
+    for dn in taken:  # before they are given to others
+        people.connection.modify(dn, [ldap.Change("replace", _GATE)])
+    for dn, number in given.items():
+        people.connection.modify(dn, [ldap.Change("replace", _GATE, (str(number).encode(),))])
+    ledger.audit(GATES_SET, **data)
+    return found
 
 
 def _unmarked(people: People, members: tuple[str, ...]) -> tuple[str, ...]:

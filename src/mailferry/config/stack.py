@@ -95,6 +95,12 @@ class Postfix(Table):
         description="Where Dovecot is asked who may hand in mail: a socket's path, or HOST:PORT. Default: "
         "`stack.dovecot.sasl`.",
     )
+    gates: int = Field(
+        default=50,
+        ge=0,
+        le=500,
+        description="How many recipients may say which people may send to them (`mailferry restrict gates`).",
+    )
     own_networks: tuple[Network, ...] = Field(
         default=("127.0.0.0/8", "[::1]/128"), description="Whose mail it passes on to anywhere."
     )
@@ -163,6 +169,9 @@ class Dovecot(Table):
     )
     listen: tuple[Text, ...] = Field(default=("*", "::"), min_length=1, description="The addresses it listens at.")
     ports: DovecotPorts = Field(default=DovecotPorts(), description="See `[stack.dovecot.ports]`.")
+    sessions: int = Field(
+        default=5000, ge=100, le=15_000, description="Connections of clients at once; each person has several."
+    )
     mail_dir: Path = Field(default=Path("/srv/mail"), description="Where mailboxes are on a store: UID/Maildir.")
     owner: Text = Field(
         default="vmail", description="The user and group that all mail belongs to; install.sh makes them."

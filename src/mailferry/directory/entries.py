@@ -48,7 +48,7 @@ MANAGED: tuple[str, ...] = (
     *("mailferryForwardTo", "mailferryKeepCopy", "mailferryQuota", "mailferryHidden", "mailferryAcceptFrom"),
     *("mailferryRejectFrom", "mailferryAcceptFromAddress", "mailferryRejectFromAddress", "mailferryInternalOnly"),
     *("mailferrySendOnBehalf", "mailferryFullAccess", "mailferrySender", "mailferryPreference", "mailferryEnabled"),
-    "mailferryExpires",
+    *("mailferryExpires", "mailferryAcceptUid", "mailferryRejectUid"),
     *("mailferryPasswordFrom", "mailferryPasswordChanged", "mailferryBindName", "mailferryExternalMember"),
     *("mailferryMemberFilter", "mailForwardingAddress", "deliveryMode", "accountStatus"),
     "mailQuotaSize",
@@ -168,6 +168,8 @@ def make_entry(placed: Placed, around: Around) -> tuple[Entry, list[Finding]]:
         making.values["mailferryAcceptFrom"] = (around.nobody.encode(),)  # a restriction never becomes none
     making.refer("mailferryRejectFrom", "mailferryRejectFromAddress", one.reject_from)
     making.refer("mailferrySendOnBehalf", None, one.send_on_behalf)
+    making.put("mailferryAcceptUid", *around.uids_of(one.accept_from))
+    making.put("mailferryRejectUid", *around.uids_of(one.reject_from))
     making.put("mailferrySender", *around.uids_of(one.send_on_behalf))
     making.refer("mailferryFullAccess", None, one.full_access)
     classes = ["inetOrgPerson"] if person else ["groupOfNames", "mailferryGroup"]

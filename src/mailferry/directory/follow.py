@@ -280,7 +280,7 @@ def plan_changes(world: World, index: _Index, changes: Changes) -> tuple[Planned
     groups = groups or any(one.members for one in coming.values())
     if groups:
         world.circles = flattened(world.known)
-    referring = [*_referring(world, moved), *_turned(world, circles, moved), *(_delegating(world) if groups else ())]
+    referring = [*_referring(world, moved), *_turned(world, circles, moved), *(_naming_groups(world) if groups else ())]
     around = {one.id: _with_references(world, index, one) for one in referring if one.id not in touched}
     for source_id, recipient in around.items():
         world.known[source_id] = recipient
@@ -313,11 +313,11 @@ def _turned(world: World, before: Mapping[str, tuple[str, ...]], moved: Set[str]
             yield world.known[source_id]
 
 
-def _delegating(world: World) -> Iterator[Recipient]:
-    """Who lets others send: perhaps members of a group that has changed."""
+def _naming_groups(world: World) -> Iterator[Recipient]:
+    """Who says who may send for them or to them: perhaps members of a group that has changed."""
     for source_id in world.placed:
         one = world.known.get(source_id)
-        if one is not None and one.send_on_behalf:
+        if one is not None and (one.send_on_behalf or one.accept_from or one.reject_from):
             yield one
 
 

@@ -107,7 +107,7 @@ def postfix_settings(config: Config) -> Postfix:
 def _submission(postfix: wanted_stack.Postfix, dovecot: wanted_stack.Dovecot | None) -> Submission | None:
     """Where people hand in mail; None: nobody is there to ask about passwords."""
     sasl = postfix.sasl or (dovecot.sasl if dovecot is not None else None)
-    return None if sasl is None else Submission(sasl, postfix.submission, postfix.submissions)
+    return None if sasl is None else Submission(sasl, postfix.submission, postfix.submissions, postfix.gates)
 
 
 @dataclass(frozen=True, slots=True)

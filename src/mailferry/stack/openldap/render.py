@@ -35,7 +35,7 @@ _ARGON2 = f"argon2 m={MEMORY} t={ROUNDS} p={LANES}"
 _INDEXES = (
     "objectClass,entryCSN,entryUUID,mailferrySourceId,mailferryKind,mailferryRoute,mailferryHidden,mailferryX500 eq",
     "cn,sn,givenName,displayName,mail,uid eq,sub",
-    "member,owner,mailHost,telephoneNumber,departmentNumber eq",
+    "member,owner,mailHost,telephoneNumber,departmentNumber,mailferryGate eq",
 )
 _MAIN = "olcDatabase={1}mdb,cn=config"
 

@@ -28,7 +28,9 @@ def files(settings: Settings) -> Iterator[File]:
 
 def used(settings: Settings) -> tuple[tables.Table, ...]:
     """The ldap: tables that these settings need."""
-    return (*tables.TABLES, *(tables.SUBMISSION if settings.submission else ()))
+    if settings.submission is None:
+        return tables.TABLES
+    return (*tables.TABLES, *tables.SUBMISSION, *map(tables.gate, range(1, settings.submission.gates + 1)))
 
 
 def main(settings: Settings) -> str:
@@ -130,7 +132,7 @@ smtpd_recipient_restrictions = {
 # inside_only: senders who may not send outside. chosen_senders: recipients that take mail from certain senders outside
 # alone.
 inside_only = permit_auth_destination, reject
-smtpd_restriction_classes = chosen_senders inside_only
+smtpd_restriction_classes = {" ".join(("chosen_senders", "inside_only", *(name for name, _ in _gates(settings))))}
 chosen_senders = check_sender_access ldap:{here}/{tables.CHOSEN.file}, reject
 
 # --- Mail from Exchange (its own listener in master.cf): nothing goes back
@@ -204,6 +206,13 @@ milter_protocol = 6
 """
 
 
+def _gates(settings: Settings) -> list[tuple[str, str]]:
+    """The restriction class of each gate, and what it is."""
+    number = settings.submission.gates if settings.submission is not None else 0
+    some = [tables.gate(one) for one in range(1, number + 1)]
+    return [(one.name, f"check_sasl_access ldap:{settings.config_dir}/{one.file}, reject") for one in some]
+
+
 def _submission(settings: Settings) -> str:
     if settings.submission is None:
         return ""
@@ -223,12 +232,15 @@ submission_recipient_restrictions = {
                 "reject_unlisted_recipient",
                 f"check_sasl_access ldap:{here}/{tables.NOT_OUTSIDE.file}",
                 f"check_sasl_access pipemap:{{ {person} }}",
+                f"check_recipient_access ldap:{here}/{tables.GATE_OF.file}",
+                f"check_recipient_access ldap:{here}/{tables.NO_GATE.file}",
                 "permit_sasl_authenticated",
                 "reject",
             )
         )
     }
-"""
+# Recipients that say who may send to them: a gate each.
+{"".join(f"{name} = {what}{chr(10)}" for name, what in _gates(settings))}"""
 
 
 def _submission_services(settings: Settings) -> str:

@@ -59,11 +59,13 @@ class Directory:
 @dataclass(frozen=True, slots=True)
 class Submission:
     """Where people hand in mail, logged in. `listen`: ADDRESS:PORT (or PORT) with STARTTLS, `listen_tls` with TLS from
-    the first byte. `sasl`: where Dovecot is asked: a socket's path or HOST:PORT."""
+    the first byte. `sasl`: where Dovecot is asked: a socket's path or HOST:PORT. `gates`: how many recipients may say
+    who may send to them."""
 
     sasl: str
     listen: str = "587"
     listen_tls: str = "465"
+    gates: int = 50
 
 
 @dataclass(frozen=True, slots=True)

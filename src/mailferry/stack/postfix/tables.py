@@ -174,11 +174,40 @@ GROUP_NOT_OUTSIDE = Table(
     key="(member=%s)",
 )
 
+_NAMES_PEOPLE = "(|(mailferryAcceptFrom=*)(mailferryRejectFrom=*))"
+GATE_OF = Table(
+    "gate-of",
+    "Which gate checks who may send to somebody.",
+    "(mailferryGate=*)",
+    "mailferryGate",
+    "gate%s",
+)
+NO_GATE = Table(
+    "no-gate",
+    "Who says who may send to them, and has no gate yet (`mailferry restrict gates` gives them one).",
+    f"{_NAMES_PEOPLE}(!(mailferryGate=*))",
+    "mailferrySourceId",
+    "450 4.7.1 who may send to this address is not known yet, try again later",
+)
+
+
+def gate(number: int) -> Table:
+    """The table of one gate: a pair cannot be asked about, but the recipient of a gate is always the same."""
+    return Table(
+        f"gate{number}",
+        f"Whether somebody (by log-in name) may send to the recipient whose gate is {number}.",
+        "(!(mailferryRejectUid=%s))(|(mailferryAcceptUid=%s)(!(|(mailferryAcceptFrom=*)(mailferryAcceptFromAddress=*))))",
+        "mailferryGate",
+        "OK",
+        key=f"(mailferryGate={number})",
+    )
+
+
 TABLES = (
     *(RECIPIENTS, ROUTES, OPEN_ROUTES, GROUPS, FORWARD_KEEP, FORWARD, OUTSIDE, PRIMARY, OPEN),
     *(FRESH, STABLE, OPEN_FRESH, OPEN_STABLE, INSIDE_ONLY, CHOSEN_ONLY, CHOSEN),
 )
-SUBMISSION = (SENDERS, NOT_OUTSIDE, PERSON, GROUP_NOT_OUTSIDE)
+SUBMISSION = (SENDERS, NOT_OUTSIDE, PERSON, GROUP_NOT_OUTSIDE, GATE_OF, NO_GATE)
 """What is asked where people hand in mail."""
 ALIASES = (GROUPS, FORWARD_KEEP, FORWARD, OUTSIDE, PRIMARY, OPEN)
 """virtual_alias_maps: the first that answers counts, and its answers are looked up again."""
