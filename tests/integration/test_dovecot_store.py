@@ -8,9 +8,10 @@ import poplib
 import re
 import smtplib
 import socket
+import ssl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -150,6 +151,18 @@ class TestLogIn:
             else:
                 with pytest.raises(imaplib.IMAP4.error, match="UNAVAILABLE"):
                     client.login(uid, PASSWORD)
+
+    def test_more_clients_than_dovecot_takes_by_itself(self, directory: OpenLdap, store: OpenDovecot) -> None:
+        """Its own limit is a process for each TLS connection, of 100."""
+        uid = add(directory, "latecomer")
+        context = ssl.create_default_context(cafile=str(store.ca_file))
+        with ExitStack() as stack:
+            early = [
+                stack.enter_context(imaplib.IMAP4_SSL("localhost", store.tls_port, ssl_context=context, timeout=20))
+                for _ in range(105)
+            ]
+            assert early[-1].login(uid, PASSWORD)[0] == "OK"
+            assert early[0].noop()[0] == "OK", "nobody had to go"
 
 
 class TestHandingIn:

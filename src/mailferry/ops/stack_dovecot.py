@@ -38,6 +38,7 @@ def dovecot_settings(config: Config, store: str | None = None, *, proxy: bool = 
         addresses=wanted.listen,
         certificate=wanted.certificate,
         key=wanted.key,
+        sessions=wanted.sessions,
         sasl=_sasl(wanted.sasl),
         log_file=wanted.log,
     )

@@ -13,6 +13,7 @@ from mailferry.stack.file import File
 from mailferry.stack.openldap.render import hashed
 from mailferry.stack.postfix.settings import Endpoint
 
+_SHARED = "  service_count = 0\n  process_min_avail = 2\n  process_limit = 16\n"
 _SPECIAL_USES = ("Archive", "Drafts", "Junk", "Sent", "Trash")
 
 
@@ -65,12 +66,25 @@ auth_username_chars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234
 # A route that changes is in force for the next log-in and the next message.
 auth_cache_size = 0
 {trusted}{_tls(settings)}
+# --- So many clients at once: {settings.sessions}. A few processes hold all that are logging in, and all TLS.
+default_client_limit = {4 * settings.sessions}
+default_process_limit = {settings.sessions}
+default_vsz_limit = 1G
 service imap-login {{
-{_listener("imap", ports.imap)}{_listener("imaps", ports.imaps, tls=True)}}}
+{_SHARED}{_listener("imap", ports.imap)}{_listener("imaps", ports.imaps, tls=True)}}}
 service pop3-login {{
-{_listener("pop3", ports.pop3)}{_listener("pop3s", ports.pop3s, tls=True)}}}
+{_SHARED}{_listener("pop3", ports.pop3)}{_listener("pop3s", ports.pop3s, tls=True)}}}
 service managesieve-login {{
-{_listener("sieve", ports.sieve)}}}
+{_SHARED}{_listener("sieve", ports.sieve)}}}
+service imap {{
+  process_limit = {settings.sessions}
+}}
+service pop3 {{
+  process_limit = {settings.sessions}
+}}
+service lmtp {{
+  process_limit = 100
+}}
 """
 
 

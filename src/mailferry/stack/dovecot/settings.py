@@ -99,8 +99,8 @@ class Settings:
     """One instance: a store, a proxy, or a store that passes on everybody whose mailbox is elsewhere.
 
     `addresses`: where it listens, `*` and `::`: everywhere. `certificate`, `key`: without them there is no TLS, for
-    loopback alone. `sasl`: where Postfix asks who may hand in mail: a socket on this host, or a port.
-    `config_dir`, `base_dir`, `state_dir`: absolute. `log_file`: None: syslog.
+    loopback alone. `sessions`: connections of clients at once. `sasl`: where Postfix asks who may hand in mail: a
+    socket on this host, or a port. `config_dir`, `base_dir`, `state_dir`: absolute. `log_file`: None: syslog.
     """
 
     hostname: str
@@ -111,6 +111,7 @@ class Settings:
     addresses: tuple[str, ...] = ("*", "::")
     certificate: Path | None = None
     key: Path | None = None
+    sessions: int = 5000
     sasl: Path | Endpoint | None = None
     config_dir: Path = Path("/etc/dovecot")
     base_dir: Path = Path("/run/dovecot")
