@@ -74,6 +74,27 @@ def test_a_release_leaves_to_postfix_what_the_other_side_refuses(tmp_path: Path)
     assert (tmp_path / "tried").read_text().split() == ["4jXX001", "4jXX002"], "each one once"
 
 
+def test_what_is_on_its_way_is_waited_for_and_what_rests_is_not(tmp_path: Path) -> None:
+    mta = played(
+        tmp_path, {**queued(1, ""), "queue_name": "hold"}, queued(2), {**queued(3, ""), "queue_name": "active"}
+    )
+
+    async def quiet() -> bool:
+        queue = Queue(mta)
+        waits = asyncio.ensure_future(queue.quiet(ADDRESS))
+        await asyncio.sleep(0.3)
+        before = waits.done()
+        (tmp_path / "queue" / "4jXX003").write_text(json.dumps(queued(3)) + "\n")
+        await asyncio.wait_for(waits, 5)
+        return before
+
+    assert not asyncio.run(quiet()), "one was being delivered"
+    with pytest.raises(Temporary, match="being delivered"):
+        (tmp_path / "queue" / "4jXX003").write_text(json.dumps({**queued(3, ""), "queue_name": "incoming"}) + "\n")
+        asyncio.run(Queue(mta).quiet(ADDRESS, 0.2))
+    assert asyncio.run(Queue(mta).waiting(ADDRESS))[0].why == "on hold"
+
+
 def test_without_a_command_to_reload_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parking, "FORGOTTEN_SECONDS", 0.4)
     started = time.monotonic()

@@ -34,6 +34,8 @@ LOOK_SECONDS = 0.02
 GATHER_SECONDS = 0.1
 """How long a reload waits for others who want one, too."""
 
+_RESTS = {"hold": "on hold", "deferred": "not tried since Postfix was started"}
+"""Why a message waits that Postfix gives no reason for, by its queue; those in the others are on their way."""
 _ID = re.compile(r"[0-9A-Za-z]+")
 
 
@@ -176,7 +178,7 @@ class Queue:
                         record["queue_id"],
                         record["arrival_time"],
                         record["message_size"],
-                        recipient.get("delay_reason", ""),
+                        recipient.get("delay_reason") or _RESTS.get(record["queue_name"], ""),
                         record.get("sender", ""),
                     )
                     found.setdefault(recipient["address"].lower(), []).append(one)

@@ -70,8 +70,9 @@ async def rehearse(ctx: Context, move: Move, lease: Lease) -> Move:
 
 
 async def ready(ctx: Context, move: Move, lease: Lease) -> Move:
-    """Park, unless the last pass is too old: then another one first. SafetyStop: not this person, not now."""
-    if time.time() - move.entered > FRESH_SEED_SECONDS:
+    """Park. Another pass first, where the last is too old, or nobody looked whose mailbox it is. SafetyStop: not this
+    person, not now."""
+    if time.time() - move.entered > FRESH_SEED_SECONDS or not move.evidence:
         return await begin(ctx, move, lease)
     await ctx.engine.gate.wait()
     await _now(ctx, move)
