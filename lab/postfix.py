@@ -71,6 +71,7 @@ class Postfix(Server):
             path.write_bytes(file.content)
             path.chmod(file.mode)
             os.chown(path, 0, group)
+            os.utime(path, (time.time() - 60, time.time() - 60))  # Postfix waits until a file is more than a second old
 
     def reload(self) -> None:
         """As `postfix reload`."""
