@@ -7,6 +7,7 @@ import imaplib
 import poplib
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -100,6 +101,22 @@ def test_the_password_is_checked_where_the_mailbox_is(clients: Clients, route: s
         with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
             client.login(uid, "wrong")
         client.login(uid, PASSWORD)
+
+
+def test_an_open_session_stays_where_it_is_until_it_is_ended(clients: Clients) -> None:
+    uid = clients.add("reader")
+    everywhere(clients, uid)
+    client = imaplib.IMAP4("127.0.0.1", clients.proxy.port)
+    client.login(uid, PASSWORD)
+    clients.change(uid, mailferryRoute="local", mailHost="store1")
+    assert client.noop()[0] == "OK"
+    assert "1 connections kicked" in clients.proxy.doveadm("proxy", "kick", uid)
+    with pytest.raises(imaplib.IMAP4.abort):
+        for _ in range(100):
+            client.noop()
+            time.sleep(0.05)
+    client.shutdown()
+    assert clients.reaches(uid) == "store1"
 
 
 def test_pop3_and_managesieve_go_the_same_way(clients: Clients) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from urllib.request import urlopen
 
 import pytest
 
@@ -238,6 +239,17 @@ class TestDelivery:
         add(own_openldap, "carl", mailferryRoute="exchange")
         with OpenDovecot(own_openldap) as store:
             assert store.doveadm("user", "*").split() == ["anna"]
+
+    def test_figures_can_be_read(self, directory: OpenLdap) -> None:
+        uid, at = add(directory, "counted"), Endpoint("127.0.0.1", free_port())
+        with OpenDovecot(directory, metrics=at) as store:
+            assert deliver(store, f"{uid}@acme.example")[0] == 250
+            deadline = time.monotonic() + 10
+            while "dovecot_delivery_total 1" not in (
+                figures := urlopen(f"http://127.0.0.1:{at.port}/metrics").read().decode()
+            ):
+                assert time.monotonic() < deadline, figures
+                time.sleep(0.1)
 
 
 class TestQuota:
