@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -17,7 +18,7 @@ from lab.corpus import CorpusMessage
 from mailferry.ledger.owner import owner_text
 from mailferry.model.wave import WAITING_FOR_MAIL, MoveState
 from tests.e2e.moves import append, mailbox
-from tests.mail_flow import Sides, sides
+from tests.mail_flow import OPEN_DOMAIN, Sides, sides
 from tests.waves import WaveLab
 
 S = MoveState
@@ -229,6 +230,23 @@ def test_who_is_parked_is_finished_while_the_run_is_paused(
     lab.tell("continue")
     assert running.end().code == 0
     moved(lab, bob, [])
+
+
+def test_a_probe_comes_from_exchange_too(both: Sides, lab: WaveLab, new_user: Callable[[], str]) -> None:
+    """Where nothing diverts mail between people on Exchange, it is delivered, and nobody is moved."""
+    lab.settings(exchange_smtp=f"127.0.0.1:{both.exchange.postfix.port}", probe_seconds=8.0)
+    alice, bob = (lab.person(new_user()) for _ in range(2))
+    both.exchange.update(targets={alice: f"{alice.partition('@')[0]}@{OPEN_DOMAIN}"})
+    lab.wave("w11", [alice])
+    assert lab.run("cutover", "w11").code == 0
+    probes = re.findall(r"from=<(mailferry-probe-\w+@\S+)>", both.exchange.postfix.log())
+    assert probes and probes[-1] in both.postfix.log()
+    moved(lab, alice, [])
+    lab.wave("w12", [bob])
+    done = lab.run("cutover", "w12")
+    assert done.code == 65 and "a probe message from Exchange did not wait" in done.err, done
+    assert lab.route(bob)[0] == "exchange" and lab.move(bob).state is S.SEEDED
+    assert lab.inbox(both.exchange_store, bob) == sorted([*OLD, "Test of mail routing"])
 
 
 def test_who_is_at_work_elsewhere_is_left_alone(both: Sides, lab: WaveLab, new_user: Callable[[], str]) -> None:

@@ -71,6 +71,9 @@ class Coexist(Table):
         default="mailferry-probe@{domain}",
         description="Its sender; a number is added to the local part. `{domain}`: the organisation's main domain.",
     )
+    probe_seconds: float = Field(
+        default=30.0, gt=0, description="How long it may take until it is seen; mail waits meanwhile."
+    )
     exchange_smtp: Server | None = Field(
         default=None,
         description="HOST:PORT of Exchange's listener: a probe is then sent from there, too, and has to come to a "

@@ -130,7 +130,7 @@ def _probe(whole: Settings, coexist: Coexist) -> Probe | None:
     if "{domain}" in coexist.probe_from and not domains:
         raise ConfigError("{domain} is not known", about="coexist.probe_from", advice="give directory.mapping.domains")
     sender = coexist.probe_from.replace("{domain}", domains[0] if domains else "")
-    return Probe(sender, _endpoint(coexist.exchange_smtp))
+    return Probe(sender, _endpoint(coexist.exchange_smtp), coexist.probe_seconds)
 
 
 def _endpoint(text: str | None) -> tuple[str, int] | None:
