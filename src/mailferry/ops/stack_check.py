@@ -23,7 +23,7 @@ from mailferry.ops import stack, stack_relay
 from mailferry.stack import checkers
 from mailferry.stack.checkers import Told
 from mailferry.stack.file import Kit
-from mailferry.stack.postfix import render
+from mailferry.stack.postfix import tables
 from mailferry.stack.postfix.settings import Directory, Endpoint, Settings
 
 SECONDS = 10.0
@@ -225,7 +225,7 @@ def _tables(settings: Settings, kit: Kit) -> Iterator[Told]:
         scratch = Path(name)
         checkers.lay_out(kit, scratch)
         wrong = []
-        for table in render.used(settings):
+        for table in (*tables.TABLES, *(tables.SUBMISSION if settings.submission else ())):
             domain = settings.open_domain if table.in_open_domain else settings.domains[0]
             command = [postmap, "-c", name, "-q", f"mailferry-nobody@{domain}", f"ldap:{scratch / table.file}"]
             try:

@@ -18,7 +18,8 @@ from mailferry.stack.file import File, Kit
 
 _SECRET = re.compile(
     r"^(?P<name>[ \t]*(?:bind_pw|dnpass|password|enable_password|olcRootPW|userPassword)[ \t]*(?:=|::?)[ \t]*)\S.*$"
-    r"|(?P<within>credentials=)(?:\"[^\"]*\"|\S+)",
+    r"|(?P<within>credentials=)(?:\"[^\"]*\"|\S+)"
+    r"|(?P<scheme>\{(?:ARGON2\w*|SSHA\w*|[A-Z0-9-]*CRYPT|PLAIN)\})[^\s:]+",
     re.MULTILINE | re.IGNORECASE,
 )
 _OF_THE_SERVER = re.compile(
@@ -41,7 +42,7 @@ class Difference:
 
 def redacted(text: str) -> str:
     """The text of a configuration file with `***` in the place of secrets."""
-    return _SECRET.sub(lambda found: f"{found['name'] or found['within']}***", text)
+    return _SECRET.sub(lambda found: f"{found['name'] or found['within'] or found['scheme']}***", text)
 
 
 def differences(kit: Kit) -> Iterator[Difference]:
