@@ -52,12 +52,15 @@ def write_rehearsal(found: Rehearsal, folder: Path) -> Path:
 
 
 def lines(found: Rehearsal) -> Iterator[str]:
-    """The page as text, at most 100 columns where words allow it."""
+    """The page as text."""
     yield f"Rehearsal of the wave {found.name}, {_clock(found.at)}, by {found.by}"
-    yield f"{'READY' if found.ready else 'NOT READY'}: {len(found.people)} people to move, {found.moved} moved already"
+    verdict = "READY" if found.ready else "NOT READY"
+    yield f"{verdict}: {len(found.people)} people to move, {found.moved} moved or on the way"
     yield ""
-    yield f"Each one's mail waits for about {_span(found.parked)}; all of them, {found.together} at a time, take about "
-    yield f"{_span(found.seconds)}. {_begins(found)} Forecast: {found.rates}."
+    waits = (
+        f"Each one's mail waits for about {_span(found.parked)}; all of them, {found.together} at a time, take about"
+    )
+    yield from textwrap.wrap(f"{waits} {_span(found.seconds)}. {_begins(found)} Forecast: {found.rates}.", 100)
     if found.problems:
         yield from ("", "What stops it:")
         for text in found.problems:
@@ -75,9 +78,8 @@ def lines(found: Rehearsal) -> Iterator[str]:
 
 def _person(one: Person) -> Iterator[str]:
     size = f"{one.messages} messages, {size_text(one.bytes)}"
-    yield f"  {one.mail} → {one.store}: {size}; {one.score or 'not compared yet'}; {one.verdict or 'no'} evidence"
-    if one.verdict != "confirmed":
-        yield f"    right person: {one.evidence}"
+    yield f"  {one.mail} → {one.store}: {size}; {one.score or 'not compared yet'}"
+    yield f"    right person: {one.verdict or 'not looked at'} ({one.evidence})"
     for text in one.approved_by:
         yield f"    approved by {text}"
     for loss in one.losses:
