@@ -71,7 +71,8 @@ QUEUE = "4jXbnL4XF4zJCG9"
         ("postfix/pickup", "uid=0 from=<root>", {"kind": Kind.ACCEPTED, "sender": "root"}),
         ("postfix/cleanup", "message-id=<a@b>", {"kind": Kind.NAMED, "message_id": "<a@b>"}),
         ("postfix/qmgr", "from=<a@b>, size=301, nrcpt=1 (queue active)", {"kind": Kind.QUEUED, "size": 301}),
-        ("postfix/qmgr", "removed", {"kind": Kind.LEFT}),
+        ("postfix/qmgr", "removed", {"kind": Kind.LEFT, "status": ""}),
+        ("postfix/postsuper", "removed", {"kind": Kind.LEFT, "status": "deleted"}),
         ("postfix/qmgr", "from=<a@b>, status=expired, returned to sender", {"kind": Kind.RETURNED}),
         ("postfix/bounce", "sender non-delivery notification: ABCDEF123", {"kind": Kind.RETURNED}),
         (
@@ -184,6 +185,9 @@ def test_a_try_that_is_repeated_for_a_week_is_one_entry() -> None:
     (recipient,) = told.recipients
     assert recipient.place is Place.WAITING
     assert "(5000 times the same)" in recipient.entries[-1].text
+    found.add(Event(TEN + 9000, "mx", Kind.LEFT, "ABCDEF", status="deleted"))
+    (recipient,) = tell("<m@x>", [found], [], [], {}, {}).recipients
+    assert (recipient.place, recipient.where) == (Place.DELETED, "from the queue, by postsuper")
 
 
 def test_what_is_seen_now_counts_more_than_what_was_logged() -> None:

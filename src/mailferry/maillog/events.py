@@ -21,7 +21,7 @@ class Kind(Enum):
     NAMED = "named"  # its Message-ID
     QUEUED = "queued"  # its sender and size
     TRIED = "tried"  # a delivery to `recipient`: `status` is sent, deferred, bounced, …
-    LEFT = "left the queue"
+    LEFT = "left the queue"  # `status` is `deleted` where a person or Mailferry (a probe) took it out
     REFUSED = "refused"
     RETURNED = "returned"  # a notification was sent to the sender
     STORED = "stored"  # in `where`, a folder of `recipient`, as Dovecot knows them
@@ -107,7 +107,7 @@ def _postfix(line: Line) -> Event | None:
             return Event(at, host, Kind.ACCEPTED, queue_id, sender=found[1], where="this host")
     elif daemon in ("qmgr", "nqmgr", "postsuper"):
         if text == "removed":
-            return Event(at, host, Kind.LEFT, queue_id)
+            return Event(at, host, Kind.LEFT, queue_id, status="deleted" if daemon == "postsuper" else "")
         if (found := _QUEUED.fullmatch(text)) is not None:
             return Event(at, host, Kind.QUEUED, queue_id, sender=found[1], size=int(found[2]))
         if (found := _EXPIRED.fullmatch(text)) is not None:

@@ -26,7 +26,7 @@ class Place(Enum):
     HANDED_ON = "handed on"  # another server took it, whose log was not seen
     REFUSED = "refused"
     RETURNED = "returned"  # a notification went to the sender
-    DELETED = "deleted"  # it was stored; somebody has removed it since
+    DELETED = "deleted"  # it was stored, or waited; somebody has removed it since
     UNKNOWN = "unknown"
 
 
@@ -191,7 +191,16 @@ def _place(
         return Place.STORED, f"in {shown(latest.where)} of {shown(latest.recipient)}", latest.at
     if last is None:
         return Place.UNKNOWN, "no trace of it", None
+    if last.status == "deferred" and (
+        taken := [one for journey in journeys for one in journey.events if _is_taken(one)]
+    ):
+        return Place.DELETED, "from the queue, by postsuper", taken[-1].at
     return _by_log(last)
+
+
+def _is_taken(one: Event) -> bool:
+    """Whether somebody took it out of a queue."""
+    return one.kind is Kind.LEFT and bool(one.status)
 
 
 def _by_log(last: Event) -> tuple[Place, str, float]:
@@ -207,8 +216,10 @@ def _by_log(last: Event) -> tuple[Place, str, float]:
 def _entry(one: Event, repeated: int) -> list[Entry]:
     number = f"queue id {one.queue_id}" if one.queue_id else ""
     match one.kind:
-        case Kind.NAMED | Kind.LEFT:
+        case Kind.NAMED:
             return []
+        case Kind.LEFT:
+            return [Entry(one.at, shown(one.host), "deleted", "from the queue")] if one.status else []
         case Kind.ACCEPTED:
             text = f"from {shown(one.where)}, {number}"
         case Kind.QUEUED:

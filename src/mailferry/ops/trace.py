@@ -104,6 +104,7 @@ def trace(
     if asked is not None:
         for told in result.messages:  # of what they sent, all; of what they got, only their part
             told.recipients = [one for one in told.recipients if one.address == asked.address] or told.recipients
+        result.messages = [one for one in result.messages if one.recipients]  # others were copied, not sent
     result.messages.sort(key=lambda one: one.begun or 0.0)
     return result
 
