@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -94,7 +93,6 @@ smtp = "127.0.0.1:{sides.postfix.port}"
     def person(self, uid: str, messages: int = 5) -> str:
         """Somebody on Exchange with mail there, who has sent some; their address."""
         address = self.sides.add(uid)
-        self._known_to_exchange(address)
         with mailbox(self.sides.exchange_store.port, address) as session:
             session.create('"Sent Items"')
             for number in range(messages):
@@ -105,16 +103,6 @@ smtp = "127.0.0.1:{sides.postfix.port}"
             sent = f"From: {address}\r\nMessage-ID: <{uid}-sent@t>\r\nSubject: sent\r\n\r\nsent\r\n".encode()
             append(session, '"Sent Items"', CorpusMessage(sent, frozenset({"\\Seen"}), internal_date=_THEN))
         return address
-
-    def _known_to_exchange(self, address: str) -> None:
-        """Return when the lab's Exchange delivers to a new mailbox: its Postfix reads tables of files, and processes
-        from before the reload may live on for a while."""
-        store, deadline = self.sides.exchange_store, time.monotonic() + 30
-        while not list((store.maildir(address) / "new").glob("*")):
-            assert time.monotonic() < deadline
-            self.sides.exchange.postfix.send(address, "are you there")
-            self.sides.exchange.postfix.drained()
-        shutil.rmtree(store.maildir(address))
 
     def wave(self, name: str, addresses: Sequence[str], store: str = STORE) -> None:
         """A wave of these people."""
