@@ -112,6 +112,7 @@ def messages_of(dovecot: Dovecot, user: str) -> Iterator[Message]:
         yield message_from_bytes(path.read_bytes())
 
 
+SETTINGS = f'[directory.exchange]\nrouting_domain = "{OPEN_DOMAIN}"'
 BOUNCE = "Undelivered Mail Returned to Sender"
 
 
@@ -126,7 +127,7 @@ def both(samba: Samba) -> Iterator[Both]:
         exchange.connect(("127.0.0.1", postfix.exchange_port))
         folder: Path = workspace("loops")
         pair = Pair(samba, openldap, ou_of(samba, f"loops{folder.name}"), folder)
-        pair.configure(f'[directory.exchange]\nrouting_domain = "{OPEN_DOMAIN}"')
+        pair.configure(SETTINGS)
         server = ldap.Server(openldap.url, user=openldap.admin_dn, secret=Secret(ADMIN_PASSWORD), plain=True)
         connection = stack.enter_context(ldap.Connection(server))
         people = routes.People(connection, openldap.suffix, open_domain=OPEN_DOMAIN)
@@ -137,8 +138,9 @@ def both(samba: Samba) -> Iterator[Both]:
 
 @pytest.fixture(autouse=True)
 def nothing_left(both: Both) -> Iterator[None]:
-    """A test that failed leaves no mail to the next."""
+    """A test leaves no mail, and no settings of its own, to the next."""
     yield
+    both.pair.configure(SETTINGS)
     for side in (both.postfix, both.exchange.postfix):
         side.run("postsuper", "-d", "ALL", check=False)
 

@@ -33,15 +33,15 @@ EXCHANGE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What every verb needs. `whole`: the settings as read, `settings`: Postfix's. `hours`: how long a changed route is
-    fresh."""
+    """What every verb needs. `settings`: Postfix's. `hours`: how long a changed route is fresh. `whole`: the settings
+    as read, which say where Active Directory is; None: it is not looked at."""
 
-    whole: config.Settings
     settings: Settings
     people: routes.People
     ledger: Ledger
     mta: parking.Mta
     hours: float
+    whole: config.Settings | None = None
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def opened(path: Path, ledger: str | None, default_ledger: Callable[[], str]) ->
     db = open_ledger(ledger or whole.ledger or default_ledger())
     with closing(db), ldap.Connection(server_of(target)) as connection:
         people = routes.People(connection, target.suffix, settings.directory.addresses, settings.open_domain)
-        yield Place(whole, settings, people, db, mta, postfix.fresh_hours)
+        yield Place(settings, people, db, mta, postfix.fresh_hours, whole)
 
 
 def mta_of(postfix: Postfix) -> parking.Mta:
@@ -72,7 +72,7 @@ def show(place: Place, address: str) -> tuple[list[Step], Side | None]:
 
 def _exchange(place: Place, address: str) -> Side | None:
     domain = address.rpartition("@")[2].lower()
-    if domain not in place.settings.domains:
+    if place.whole is None or domain not in place.settings.domains:
         return None
     try:
         port = exchange_side.reader(place.whole, lambda work: work(place.ledger))
