@@ -174,6 +174,7 @@ def source(here: Acme) -> Any:
         (["x", "--people", "PERSON", "--store", "nowhere"], "there is no such store"),
         (["x", "--people", "PERSON", "--blackout", "8-18"], "not blackout hours"),
         (["x", "--people", "PERSON", "--blackout", "00:00-24:00"], "ever be parked"),
+        (["x", "--all", "--start", "2027-01-02 20:00", "--complete", "2027-01-01"], "completed before it is started"),
         (["nowave", "--add", "PERSON"], "there is no such wave"),
         (["x", "--add", "PERSON", "--all"], "too much at once"),
     ],

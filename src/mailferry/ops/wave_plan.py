@@ -202,6 +202,8 @@ def _check(site: Site, store: str | None, settings: Mapping[str, Any]) -> None:
     if store is not None and store.lower() not in site.coexist.stores:
         known = ", ".join(sorted(site.coexist.stores))
         raise UserError("there is no such store", about=store, advice=f"[coexist.stores] has {known}")
+    if (settings.get("complete") or math.inf) < settings.get("start", 0.0):
+        raise UserError("it would be completed before it is started", about="--complete", advice="swap the times")
     if math.isinf(park_from(time.time(), times(settings, site.coexist.blackout))):
         advice = "leave some hours of the week, for example --blackout 'Mon-Fri 08:00-18:00'"
         raise UserError("nobody could ever be parked: the blackout hours have no end", about="blackout", advice=advice)
