@@ -156,10 +156,10 @@ def add(config: Path, site: Site, name: str, wanted: Wanted, options: Options, p
 
 def retime(site: Site, name: str, settings: Mapping[str, Any], *, dry_run: bool) -> Wave:
     """Change a wave's times, blackout hours or caps; as it is then. UserError: no such wave."""
-    _check(site, None, settings)
     with opened(site) as ledger:
         wave = ledger_waves.named(ledger, name)
         changed = replace(wave, settings={**wave.settings, **settings})
+        _check(site, None, changed.settings)
         if not dry_run:
             ledger_waves.change(ledger, wave.id, settings=changed.settings)
         return changed
