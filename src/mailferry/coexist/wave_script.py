@@ -50,6 +50,10 @@ ABOUT = {
     Step.ROLLBACK: "Gives back the external addresses that people had before: they are on Exchange again.",
 }
 WARNINGS = {
+    Step.ROLLBACK: (
+        "Afterwards look at Exchange's queue to the open side: mail that waits there for these people (451) is resolved "
+        "anew by Retry-Queue -Resubmit $true."
+    ),
     Step.FINISH: (
         "The undo connects the OLD mailbox again, without anything that came since, and only for as long as its "
         "database keeps it (MailboxRetention, mostly 30 days)."
