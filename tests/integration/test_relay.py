@@ -118,14 +118,14 @@ def relay() -> Iterator[Relay]:
 
 def test_a_night_of_mail_is_held_and_let_go_in_order(relay: Relay) -> None:
     both = relay.both
-    people = [both.add(f"relayed{n}", "local") for n in range(6)]
+    people = [both.add(f"relayed{n}", "local") for n in range(12)]
     relay.send(people[0], "before")  # as it is installed, mail passes
     both.wait(both.store, people[0], ["before"])
 
     assert relay.run("on") == (0, {"schema": 1, "before": "pass", "after": "hold", "made": True})
     subjects = [f"number {n:03}" for n in range(300)]
     for number, subject in enumerate(subjects):
-        relay.send(people[number % 6], subject)
+        relay.send(people[number % 12], subject)
     code, text = relay.answer(f"nobody@{DOMAIN}")
     assert code == 550 and "5.1.1" in text
     both.openldap.halt()
@@ -150,9 +150,9 @@ def test_a_night_of_mail_is_held_and_let_go_in_order(relay: Relay) -> None:
     both.drain()
     for n, address in enumerate(people):
         before = ["before"] if n == 0 else []
-        both.wait(both.store, address, [*before, *subjects[n::6]])
+        both.wait(both.store, address, [*before, *subjects[n::12]])
     relay.send(people[1], "after")
-    both.wait(both.store, people[1], [*subjects[1::6], "after"])
+    both.wait(both.store, people[1], [*subjects[1::12], "after"])
     assert relay.run("off")[1]["made"] is False
 
 
