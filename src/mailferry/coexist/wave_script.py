@@ -51,7 +51,7 @@ ABOUT = {
 }
 WARNINGS = {
     Step.ROLLBACK: (
-        "Afterwards look at Exchange's queue to the open side: mail that waits there for these people (451) is resolved "
+        "Afterwards look at Exchange's queue to the open side: mail that waits there for these people is resolved "
         "anew by Retry-Queue -Resubmit $true."
     ),
     Step.FINISH: (
