@@ -13,16 +13,19 @@ if TYPE_CHECKING:
     from mailferry.ledger.store import Ledger
 
 _MAILBOX = tuple(mailbox.c[name] for name in Mailbox.__slots__)
+_HERE = mailbox.alias()
+_OPPOSITE = (
+    sa.select(*_MAILBOX)
+    .join_from(
+        mailbox, _HERE, sa.and_(mailbox.c.source_key == _HERE.c.target_key, mailbox.c.target_key == _HERE.c.source_key)
+    )
+    .where(_HERE.c.id == sa.bindparam("of_mailbox"), mailbox.c.id != _HERE.c.id)
+)
 
 
 def opposite(ledger: Ledger, mailbox_id: int) -> Mailbox | None:
     """The mailbox whose source is the target of this one, and whose target is its source; None if nothing was ever
     copied that way."""
-    here = mailbox.alias()
-    same = sa.and_(mailbox.c.source_key == here.c.target_key, mailbox.c.target_key == here.c.source_key)
-    wanted = (
-        sa.select(*_MAILBOX).join_from(mailbox, here, same).where(here.c.id == mailbox_id, mailbox.c.id != mailbox_id)
-    )
     with ledger._read() as connection:
-        row = connection.execute(wanted).one_or_none()
+        row = connection.execute(_OPPOSITE, {"of_mailbox": mailbox_id}).one_or_none()
     return None if row is None else Mailbox(*row)

@@ -39,6 +39,17 @@ HERE = sa.and_(message.c.folder_id == sa.bindparam("of_folder"), message.c.sourc
 epoch = sa.select(mailbox.c.lease_epoch).where(mailbox.c.id == sa.bindparam("of_mailbox")).with_for_update(read=True)
 """The lease's epoch, held still until the transaction ends."""
 
+_LEASED = sa.and_(mailbox.c.id == sa.bindparam("of_mailbox"), mailbox.c.lease_epoch == sa.bindparam("of_epoch"))
+
+renew = mailbox.update().where(_LEASED).values(lease_until=sa.bindparam("to_until"))
+
+release = (
+    mailbox.update()
+    .where(_LEASED)
+    .values(lease_owner=None, lease_since=None, lease_until=None, lease_epoch=mailbox.c.lease_epoch + 1)
+)
+"""The lease is given back, and void."""
+
 folder_epoch = (
     sa.select(mailbox.c.lease_epoch)
     .join_from(folder, mailbox, folder.c.mailbox_id == mailbox.c.id)

@@ -250,26 +250,26 @@ class Ledger:
         """Hold it for another `ttl` seconds from now."""
         with self._write() as connection:
             until = self._now(connection) + lease.ttl
-            self._change_lease(connection, lease, {"lease_until": until})
+            self._change_lease(connection, lease, statements.renew, {"to_until": until})
 
     def release(self, lease: Lease) -> None:
         """Give it back; afterwards it is void."""
         with self._write() as connection:
-            none = {"lease_owner": None, "lease_since": None, "lease_until": None}
-            self._change_lease(connection, lease, {**none, "lease_epoch": lease.epoch + 1})
+            self._change_lease(connection, lease, statements.release, {})
 
-    def _change_lease(self, connection: sa.Connection, lease: Lease, values: Mapping[str, Any]) -> None:
-        current = sa.and_(mailbox.c.id == lease.mailbox_id, mailbox.c.lease_epoch == lease.epoch)
-        if connection.execute(mailbox.update().where(current).values(**values)).rowcount != 1:
+    def _change_lease(
+        self, connection: sa.Connection, lease: Lease, change: sa.Update, values: Mapping[str, float]
+    ) -> None:
+        current = {"of_mailbox": lease.mailbox_id, "of_epoch": lease.epoch}
+        if connection.execute(change, {**current, **values}).rowcount != 1:
             raise Fenced(f"mailbox {lease.mailbox_id} was taken over by another process", about=self.name)
 
     # Folders
 
     def folders(self, mailbox_id: int) -> list[FolderRow]:
         """Every folder ever seen in this mailbox, in the order it was first seen."""
-        rows = sa.select(*_FOLDER).where(folder.c.mailbox_id == mailbox_id).order_by(folder.c.id)
         with self._read() as connection:
-            return [_folder_row(row) for row in connection.execute(rows)]
+            return [_folder_row(row) for row in connection.execute(_FOLDERS, {"of_mailbox": mailbox_id})]
 
     def put_folder(self, lease: Lease, new: FolderRow) -> int:
         """Add a folder (its `id` and `mailbox_id` are ignored); returns its id."""
@@ -645,6 +645,7 @@ class Ledger:
 
 _MAILBOX = tuple(mailbox.c[name] for name in Mailbox.__slots__)
 _FOLDER = tuple(folder.c[name] for name in FolderRow.__slots__)
+_FOLDERS = sa.select(*_FOLDER).where(folder.c.mailbox_id == sa.bindparam("of_mailbox")).order_by(folder.c.id)
 _FAILURE = tuple(failure.c[name] for name in Failure.__slots__)
 _PASS = tuple(pass_.c[name] for name in Pass.__slots__)
 _RUN = tuple(run.c[name] for name in Run.__slots__ if name not in ("host", "pid"))
