@@ -154,6 +154,24 @@ def test_another_file_of_that_name_is_a_safety_stop(tmp_path: Path) -> None:
     assert len(messages(tmp_path)) == 2
 
 
+def test_a_file_that_was_cut_off_is_copied_as_far_as_it_goes_and_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "cut.pst"
+    whole = (PST_SAMPLES / "enron.pst").read_bytes()
+    file.write_bytes(whole[: len(whole) * 9 // 10])
+    code, shown = ferry(f"pst:{file}", tmp_path)
+    counts = shown["mailboxes"][0]["counts"]
+    assert code == 1
+    assert counts["listed"] == counts["copied"] + counts["failed"]
+    assert counts["copied"] == len(messages(tmp_path)) > 50
+    assert 0 < counts["failed"] < 5
+    assert counts["different"] == 7
+    ledger = ["--ledger", str(tmp_path / "ledger.db"), "--json"]
+    report = json.loads(subprocess.run([FERRY, "report", *ledger], check=True, capture_output=True).stdout)
+    texts = [one["text"] for one in report["mailboxes"][0]["failures"] if one["reason"] == "damage"]
+    assert len(texts) == 7
+    assert all(text.startswith("the file is damaged; ") for text in texts)
+
+
 def test_a_folder_of_files_with_their_owners(tmp_path: Path) -> None:
     """Each file is compared with the owner that its line names: a wrong one stops that file, and no other."""
     for name in ("mtnman1965", "pstextractortest"):

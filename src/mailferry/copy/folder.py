@@ -16,7 +16,7 @@ from mailferry.copy.stream import stream
 from mailferry.copy.work import FolderWork, MailboxWork
 from mailferry.errors import SafetyStop
 from mailferry.ledger.rows import FolderChanges, FolderRow, MessageRow
-from mailferry.model.folder import Folder, FolderStatus
+from mailferry.model.folder import INBOX, Folder, FolderStatus
 from mailferry.model.message import Failed, Listed, Listing, Reason
 from mailferry.model.state import HELD, State
 from mailferry.plan.messages import Actions, Known, compare, suddenly_empty
@@ -85,9 +85,11 @@ async def _bring(work: FolderWork, listing: Listing) -> FolderDone:
     uids = _to_copy(actions, listing, rows)
     listed = _count(work, listing, actions, rows, uids)
     await work.leave_out(listing.left_out)
+    for text in listing.lost:
+        await work.mailbox.different(row.id, None, Reason.DAMAGE, text)
     if work.policy.source_wins:
         await _carry_marks(work, actions)
-    elif work.policy.carry_flags:
+    elif work.policy.backwards:
         worth = [(uid, marks) for uid, marks in actions.flags if _can_hold(work, known[uid], marks)]
         await _carry_marks(work, replace(actions, flags=worth, unplaced=[]))
     condemned = work.mailbox.suspects.condemned(row.id)
@@ -118,7 +120,8 @@ async def _check_uidvalidity(
     before = (row.source_uidvalidity or now[0], row.target_uidvalidity or now[1])
     if now != before:
         side = "source" if now[0] != before[0] else "target"
-        if Accept.UIDVALIDITY not in work.policy.accept:
+        remade = work.policy.backwards and side == "source" and row.source_path != INBOX
+        if Accept.UIDVALIDITY not in work.policy.accept and not remade:
             raise SafetyStop(
                 f"the {side} renumbered this folder (uidvalidity {before} was, {now} is)",
                 about=row_label(row),

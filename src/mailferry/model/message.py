@@ -95,13 +95,15 @@ class Listing:
 
     `complete`: `messages` is every message (`vanished` is then empty: what is missing has gone); else only what
     changed since the modseq asked for, and `vanished` names the uids that went. `left_out`: what the folder holds and
-    counts beside messages, each with the rule that keeps it out.
+    counts beside messages, each with the rule that keeps it out. `lost`: why the folder may hold less than it should,
+    as sentences; none where nothing is known to be wrong.
     """
 
     messages: list[Listed]
     complete: bool = True
     vanished: tuple[int, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -151,6 +153,7 @@ class Reason(Enum):
     DATE = "internal-date"  # the source gives none that can be read
     FOLDER = "folder"  # a folder that could not be read or made
     PART = "part"  # a part of the message could not be read or made
+    DAMAGE = "damage"  # what a folder held may be lost where it is kept
     ITEM_CLASS = "item-class"  # an appointment, a contact, …: no message
     DUPLICATE = "duplicate"  # a twin that could not be removed
     ACL = "acl"

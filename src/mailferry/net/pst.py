@@ -73,6 +73,7 @@ _MESSAGES = ("ipm.note", "ipm.post", "ipm.schedule.meeting", "ipm.recall", "ipm.
 class OpenFolder:
     """A folder with the node ids of its items, ascending."""
 
+    nid: int
     status: FolderStatus
     items: Sequence[int]
 
@@ -172,7 +173,7 @@ class PstMailbox:
         if not self._store.has_folder(nid):
             raise ItemError("there is no such folder in the file", about=name)
         items = self._store.items(nid)
-        return OpenFolder(FolderStatus(self.uidvalidity, items[-1] + 1 if items else 1, len(items)), items)
+        return OpenFolder(nid, FolderStatus(self.uidvalidity, items[-1] + 1 if items else 1, len(items)), items)
 
     def listing(self, folder: OpenFolder) -> Listing:
         """Messages with their marks, and what is none. An item that cannot be read is listed, so that it fails by
@@ -188,7 +189,17 @@ class PstMailbox:
                     left_out.append(out)
             except ItemError:
                 messages.append(Listed(uid, 0))
-        return Listing(messages, left_out=tuple(left_out))
+        return Listing(messages, left_out=tuple(left_out), lost=self._lost(folder))
+
+    def _lost(self, folder: OpenFolder) -> tuple[str, ...]:
+        """What may be missing from a folder of a damaged file: its lists may be older ones than the last."""
+        if not self._store.db.findings.structural:
+            return ()
+        expected, found = self._store.expected(folder.nid), len(folder.items)
+        had = (
+            f"of {expected} items that it had" if expected is not None and expected > found else "it may have had more:"
+        )
+        return (f"the file is damaged; {had} {found} were found",)
 
     # Messages
 

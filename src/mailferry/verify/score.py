@@ -61,7 +61,7 @@ WEIGHT: Mapping[Difference, Score] = {
 
 def weigh(finding: Finding) -> Score:
     """What one finding leaves. One that the target cannot hold otherwise leaves Good; a twin that stayed in the target
-    because it cannot remove single messages, and a safety stop, do not."""
+    because it cannot remove single messages, what was lost where it was kept, and a safety stop, do not."""
     weight = WEIGHT[finding.kind]
     if finding.explained and weight is Score.INVESTIGATE:
         return Score.GOOD
@@ -70,7 +70,7 @@ def weigh(finding: Finding) -> Score:
     return weight
 
 
-_NOT_HARMLESS = frozenset({"duplicate", "safety-stop"})
+_NOT_HARMLESS = frozenset({"duplicate", "safety-stop", "part", "damage"})
 
 
 def score(findings: Iterable[Finding]) -> Score:

@@ -84,6 +84,11 @@ REASONS: Mapping[Reason, Words] = {
         "The message came, but something in it is damaged where it is kept, or cannot be made yet.",
         "What it is stands beside each message; open the message in the old mailbox if it matters.",
     ),
+    Reason.DAMAGE: Words(
+        "Kept in a damaged file",
+        "The file that this folder was read from is damaged, so that some of what it held may be lost.",
+        "Compare with another copy of the file, or let Outlook's scanpst.exe repair one and copy from that too.",
+    ),
     Reason.ITEM_CLASS: Words(
         "Not a message",
         "Calendar entries, contacts, tasks and notes are no messages, wherever they are kept, and were left out.",

@@ -21,6 +21,11 @@ class Findings:
     def note(self, what: str) -> None:
         self.counts[what] += 1
 
+    @property
+    def structural(self) -> bool:
+        """Whether something is missing, not only a checksum wrong."""
+        return any("checksum" not in kind for kind in self.counts)
+
     def since(self, before: Counter[str]) -> list[str]:
         """The kinds that came up after `before` (a copy of `counts`) was taken."""
         return sorted(kind for kind, count in self.counts.items() if count > before[kind])

@@ -266,6 +266,15 @@ class PstStore:
         self.db.findings.note("a list of items that cannot be read")
         return [node.nid for node in self.db.nodes() if node.parent == folder and node.nid & 0x1F == MESSAGE]
 
+    def expected(self, folder: int) -> int | None:
+        """How many items the folder says that it holds, where it says so."""
+        try:
+            node = self.db.node(folder)
+            value = self.properties(node).get(tags.CONTENT_COUNT) if node else None
+        except ItemError:
+            return None
+        return value if isinstance(value, int) else None
+
     def item(self, nid: int) -> PstItem:
         """The item. Damaged where the index does not lead to it."""
         node = self.db.node(nid)
