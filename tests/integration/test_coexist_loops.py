@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import smtplib
 import subprocess
 import sys
@@ -126,6 +127,7 @@ def both(samba: Samba) -> Iterator[Both]:
         postfix = stack.enter_context(open_side(openldap, ("127.0.0.1", exchange.postfix.port), stores))
         exchange.connect(("127.0.0.1", postfix.exchange_port))
         folder: Path = workspace("loops")
+        stack.callback(shutil.rmtree, folder)
         pair = Pair(samba, openldap, ou_of(samba, f"loops{folder.name}"), folder)
         pair.configure(SETTINGS)
         server = ldap.Server(openldap.url, user=openldap.admin_dn, secret=Secret(ADMIN_PASSWORD), plain=True)
