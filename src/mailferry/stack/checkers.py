@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mailferry.errors import Permanent
 from mailferry.stack.diff import redacted, slapd_config
+from mailferry.stack.dovecot.files import check_command
 from mailferry.stack.file import Kit
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -55,7 +56,7 @@ _COMMANDS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "postfix": _POSTFIX,
     "relay": _POSTFIX,
     "rspamd": (("local.d (rspamadm configtest)", ("rspamadm", "--var=LOCAL_CONFDIR=SCRATCH", "configtest", "-q")),),
-    "dovecot": (("dovecot.conf (doveconf -n)", ("doveconf", "-n", "-c", "SCRATCH/dovecot.conf")),),
+    "dovecot": (("dovecot.conf (doveconf -n)", check_command(Path("SCRATCH"))),),
 }
 """For each server: what is looked at, and the program that looks. `SCRATCH`: where the files are."""
 
