@@ -13,7 +13,7 @@ import pytest
 from lab import cli_page
 from mailferry.config.accounts import parse_address, read_pairs
 from mailferry.errors import ConfigError, UserError
-from mailferry.model.account import ImapAccount, MaildirAccount, MaildirFlavour, Tls
+from mailferry.model.account import ImapAccount, MaildirAccount, MaildirFlavour, PstAccount, Tls
 from mailferry.secret import Secret
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -112,11 +112,22 @@ def test_addresses() -> None:
     assert delegated.key == "imap://alice@h:993"
     place = parse_address("maildir:/v/{domain}/{localpart}?flavour=qmail&owner=0", user="bob@x.example")
     assert place == MaildirAccount("/v/x.example/bob", MaildirFlavour.QMAIL, (0, 0))
+    file = parse_address("pst:/v/{localpart}.pst?owner={user},a@y.example&domain=x.example", user="bob@x.example")
+    assert file == PstAccount("/v/bob.pst", ("bob@x.example", "a@y.example"), domain="x.example")
 
 
 @pytest.mark.parametrize(
     "text",
-    ["imaps://a@h?foo=1", "imaps://a@h?tls=maybe", "imaps://a@h:0", "imaps://h", "maildir:", "imaps://a@h?timeout=x"],
+    [
+        "imaps://a@h?foo=1",
+        "imaps://a@h?tls=maybe",
+        "imaps://a@h:0",
+        "imaps://h",
+        "maildir:",
+        "imaps://a@h?timeout=x",
+        "pst:",
+        "pst:/f?owner=bob",
+    ],
 )
 def test_wrong_addresses(text: str) -> None:
     with pytest.raises(UserError):
@@ -127,6 +138,8 @@ def test_wrong_addresses(text: str) -> None:
 def test_a_user_name_leaves_no_directory(user: str) -> None:
     with pytest.raises(UserError):
         parse_address("maildir:/v/{user}/Maildir", user=user)
+    with pytest.raises(UserError):
+        parse_address("pst:/v/{user}", user=user)
 
 
 def test_account_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
