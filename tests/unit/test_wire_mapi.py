@@ -187,6 +187,24 @@ def test_x500_addresses_leave_so_that_exchange_knows_them_again() -> None:
     assert smtp_address(Making(), "FAX", "12345") == ""
 
 
+def flat(*entries: bytes) -> bytes:
+    padded = b"".join(struct.pack("<I", len(one)) + one + bytes(-len(one) % 4) for one in entries)
+    return struct.pack("<II", len(entries), len(padded)) + padded
+
+
+def test_answers_go_where_they_were_asked_for() -> None:
+    one_off = bytes(4) + bytes.fromhex("812b1fa4bea310199d6e00dd010f5402")
+    wide = one_off + struct.pack("<HH", 0, 0x9000) + "Lïst\0SMTP\0list@acme.example\0".encode("utf-16-le")
+    narrow = one_off + struct.pack("<HH", 0, 0) + b"Fax\0FAX\0123\0"
+    inside = bytes(4) + bytes.fromhex("dca740c8c042101ab4b908002b2fe182") + struct.pack("<II", 1, 0) + b"/o=a/cn=b\0"
+    entries = flat(wide, narrow, inside, b"", b"x" * 30)
+    found = parsed(Thing({tags.REPLY_RECIPIENT_ENTRIES: entries}), Making(resolve={"/o=a/cn=b": "b@a.example"}.get))
+    assert str(found["Reply-To"]) == "Lïst <list@acme.example>, b@a.example"
+    for cut in range(len(entries)):
+        parsed(Thing({tags.REPLY_RECIPIENT_ENTRIES: entries[:cut]}))
+    assert parsed(Thing({tags.REPLY_RECIPIENT_ENTRIES: struct.pack("<II", 0xFFFFFFFF, 0) * 99}))["Reply-To"] is None
+
+
 def test_a_message_that_names_somebody_twice_needs_no_directory() -> None:
     dn = "/o=acme/cn=alice"
     thing = Thing(

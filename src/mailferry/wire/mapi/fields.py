@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from mailferry.errors import ItemError
 from mailferry.wire.mapi import tags
-from mailferry.wire.mapi.addresses import imceaex
+from mailferry.wire.mapi.addresses import flat_entries, imceaex
 from mailferry.wire.mapi.item import Bag, Item
 from mailferry.wire.mapi.values import Value, epoch
 from mailferry.wire.mime import headers as mime
@@ -151,6 +151,11 @@ def _people(making: Making, item: Item) -> Iterator[tuple[str, bytes]]:
         yield "From", mime.listed("From", [NOBODY])
     if making.get(bag, tags.READ_RECEIPT_REQUESTED) is True and _address(author):
         yield "Disposition-Notification-To", mime.listed("Disposition-Notification-To", [author])
+    entries = making.get(bag, tags.REPLY_RECIPIENT_ENTRIES)
+    if isinstance(entries, bytes):
+        answers = [(shown, smtp_address(making, kind, address)) for shown, kind, address in flat_entries(entries)]
+        if any(address for _, address in answers):
+            yield "Reply-To", mime.listed("Reply-To", [mime.mailbox(*one) for one in answers if one[1]])
     people: dict[int, list[str]] = {_TO: [], _CC: [], _BCC: []}
     try:
         for recipient in item.recipients():
