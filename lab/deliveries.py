@@ -23,8 +23,8 @@ EXCHANGE = "exchange"
 MOST_PASSES = 2
 """How often a message may pass one Postfix: a second time where the other side knew of a change before."""
 
-STOP_SECONDS = 10.0
-"""How long before its end a delivery may have begun that a stopped Postfix does not know the result of."""
+STOP_SECONDS = 15.0
+"""When a message is stored, before or after Postfix was stopped, of which that does not know whether it was taken."""
 
 _HEADER = 16384
 _NUMBER = re.compile(rb"^Message-ID: <(\d+)@" + DOMAIN.encode() + rb">\s*$", re.MULTILINE | re.IGNORECASE)
@@ -119,11 +119,12 @@ def homes(acme: Acme) -> dict[str, str]:
     return places
 
 
-def _resent(acme: Acme, mine: list[Copy], place: str) -> bool:
-    """Whether somebody has a message as often as it was delivered, the first time just before a Postfix was stopped."""
+def _resent(acme: Acme, message: Sent, mine: list[Copy], place: str) -> bool:
+    """Whether somebody has a message as often as it was delivered, the first time about when Postfix was stopped."""
     headers = [one.header for one in mine if one.place == place]
     first = min(one.came for one in mine)
-    return len(set(headers)) == len(headers) and any(0 < at - first < STOP_SECONDS for at in acme.stopped)
+    cut_off = any(message.began < at and abs(first - at) < STOP_SECONDS for at in acme.stopped)
+    return cut_off and len(set(headers)) == len(headers)
 
 
 def judge(acme: Acme, sent: Iterable[Sent]) -> Verdict:
@@ -152,7 +153,7 @@ def judge(acme: Acme, sent: Iterable[Sent]) -> Verdict:
         elsewhere = {one.uid: one.place for one in mine if one.place != places[one.uid]}
         for uid in message.expected:
             number = at_home[uid]
-            if number > 1 and _resent(acme, [one for one in mine if one.uid == uid], places[uid]):
+            if number > 1 and _resent(acme, message, [one for one in mine if one.uid == uid], places[uid]):
                 verdict.resent += 1
             elif number > 1:
                 wrong["twice"].append(f"{what}: {number} in {places[uid]}")
