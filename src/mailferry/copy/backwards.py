@@ -57,7 +57,7 @@ def backwards(policy: CopyPolicy) -> CopyPolicy:
     return replace(
         policy,
         source_wins=False,
-        carry_flags=True,
+        backwards=True,
         adopt=True,
         deletions=Deletions.KEEP,
         folders=FolderPolicy(),

@@ -12,6 +12,7 @@ from dataclasses import replace
 from mailferry.copy.headers import source_headers
 from mailferry.copy.opposite import NO_PASS
 from mailferry.copy.prepare import Ready
+from mailferry.copy.settling import settle_sent
 from mailferry.copy.stream import outgoing
 from mailferry.copy.work import MailboxWork
 from mailferry.errors import ItemError
@@ -21,7 +22,8 @@ from mailferry.model.folder import Folder, Path
 from mailferry.model.message import Message, digest
 from mailferry.model.state import HELD, State
 from mailferry.plan.fingerprint import fingerprint
-from mailferry.sources.base import SourceSession, select_listed
+from mailferry.plan.messages import OURS
+from mailferry.sources.base import select_listed
 from mailferry.targets.lane import Lane
 
 Gone = tuple[FolderRow, MessageRow]
@@ -36,14 +38,14 @@ async def recognise_moved(
         return list(ready)
     gone: list[Gone] = []
     new: dict[int, list[int]] = {}
+    places = {folder.path: folder for folder in target}
     for number, one in enumerate(ready):
-        found = await _changes(work, lane.source, one)
+        found = await _changes(work, lane, one)
         gone.extend((one.row, message) for message in found[0])
         new[number] = found[1]
-    gone.extend(await _of_missing_folders(work, source))
+    gone.extend(await _of_missing_folders(work, lane, source, places))
     if not gone:
         return list(ready)
-    places = {folder.path: folder for folder in target}
     digests = await _digests(lane, places, gone)
     prints = {message.fingerprint for _, message in gone}
     result = list(ready)
@@ -62,32 +64,55 @@ def _may_be_new(one: Ready) -> bool:
     )
 
 
-async def _changes(work: MailboxWork, session: SourceSession, one: Ready) -> tuple[list[MessageRow], list[int]]:
+async def _changes(work: MailboxWork, lane: Lane, one: Ready) -> tuple[list[MessageRow], list[int]]:
     """The rows of a folder that have vanished, and the uids that are new."""
     if not one.source.selectable:
         return [], []
     try:
-        selected, listing = await select_listed(session, one.source)
+        selected, listing = await select_listed(lane.source, one.source)
     except ItemError:
         return [], []  # the copy of this folder meets the same, and records it
     rows: list[MessageRow] = []
     if one.row.source_uidvalidity is not None:
-        if one.row.source_uidvalidity != selected.status.uidvalidity:
-            return [], []
         rows = await work.engine.ledger.call(lambda db: db.messages(one.row.id))
+        if one.row.source_uidvalidity != selected.status.uidvalidity:  # made anew: what stands there is met by headers
+            return [m for m in rows if m.state in HELD], []
     listed = {item.uid for item in listing.messages}
-    known = {m.source_uid for m in rows}
+    if any(m.state == State.PENDING and m.source_uid not in listed for m in rows):
+        rows = await _settled(work, lane, one.row, one.target, rows)
+    known = {m.source_uid for m in rows if m.state in OURS}
     return [m for m in rows if m.state in HELD and m.source_uid not in listed], sorted(listed - known)
 
 
-async def _of_missing_folders(work: MailboxWork, source: Sequence[Folder]) -> list[Gone]:
+async def _settled(
+    work: MailboxWork, lane: Lane, row: FolderRow, target: Folder, rows: list[MessageRow]
+) -> list[MessageRow]:
+    """The rows after what a killed run had sent was looked for: it may have vanished here since."""
+    try:
+        selected = await lane.target.select(target)
+    except ItemError:
+        return rows  # the copy of this folder meets the same, and records it
+    if selected.status.uidvalidity == row.target_uidvalidity:
+        pending = [m for m in rows if m.state == State.PENDING]
+        await settle_sent(work, lane.target, row.id, rows, pending, row.pending_base or 1)
+    return await work.engine.ledger.call(lambda db: db.messages(row.id))
+
+
+async def _of_missing_folders(
+    work: MailboxWork, lane: Lane, source: Sequence[Folder], places: Mapping[Path, Folder]
+) -> list[Gone]:
     """All of a folder that was renamed or removed."""
     ledger = work.engine.ledger
     listed = {folder.path for folder in source}
     found: list[Gone] = []
     for row in await ledger.call(lambda db: db.folders(work.lease.mailbox_id)):
-        if row.source_path not in listed and row.excluded is None:
-            found += [(row, m) for m in await ledger.call(lambda db: db.messages(row.id)) if m.state in HELD]
+        if row.source_path in listed or row.excluded is not None:
+            continue
+        rows = await ledger.call(lambda db: db.messages(row.id))
+        place = places.get(row.target_path or ())
+        if place is not None and any(m.state == State.PENDING for m in rows):
+            rows = await _settled(work, lane, row, place, rows)
+        found += [(row, m) for m in rows if m.state in HELD]
     return found
 
 

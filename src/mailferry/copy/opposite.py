@@ -17,9 +17,9 @@ from mailferry.copy.settling import settle_sent
 from mailferry.copy.work import MailboxWork, Suspects
 from mailferry.errors import ItemError
 from mailferry.ledger.opposite import opposite
-from mailferry.ledger.rows import Adopted, FolderRow, Lease, MessageRow
+from mailferry.ledger.rows import Adopted, FolderChanges, FolderRow, Lease, MessageRow
 from mailferry.ledger.writer import LedgerThread
-from mailferry.model.folder import Folder, Path
+from mailferry.model.folder import INBOX, Folder, Path
 from mailferry.model.state import HELD, State
 from mailferry.targets.lane import Opened
 
@@ -56,8 +56,10 @@ async def learn(work: MailboxWork, opened: Opened, other: Lease) -> None:
         if known is None:
             continue
         await _messages(work, known, messages)
-        if work.engine.policy.source_wins:
-            await _look_again(work, opened, known)
+    if work.engine.policy.source_wins:
+        for known in await ledger.call(lambda db: db.folders(work.lease.mailbox_id)):
+            if known.target_path is not None and known.excluded is None:
+                await _look_again(work, opened, known)
 
 
 async def _settled(theirs: MailboxWork, opened: Opened, row: FolderRow) -> list[MessageRow]:
@@ -156,11 +158,7 @@ async def _look_again(work: MailboxWork, opened: Opened, known: FolderRow) -> No
     rows = [m for m in await ledger.call(lambda db: db.messages(known.id)) if m.state in HELD]
     place = _there(opened.target_folders, known.target_path)
     if place is None:
-        if known.target_uidvalidity is not None:
-            await ledger.write(lambda db: db.forget(work.lease, known.id, [m.source_uid for m in rows]))
-            await ledger.write(
-                lambda db: db.update_folder(work.lease, known.id, target_uidvalidity=None, source_modseq=None)
-            )
+        await _forget_all(work, known, rows)
         return
     try:
         selected = await opened.lane.target.select(place)
@@ -168,6 +166,8 @@ async def _look_again(work: MailboxWork, opened: Opened, known: FolderRow) -> No
     except ItemError:
         return  # the copy of this folder meets the same, and records it
     if selected.status.uidvalidity != known.target_uidvalidity:
+        if known.target_path != INBOX:  # else the folder's own check stops
+            await _forget_all(work, known, rows)
         return
     there = {item.uid: item for item in listing.messages}
     gone = [m.source_uid for m in rows if m.target_uid not in there]
@@ -181,3 +181,12 @@ async def _look_again(work: MailboxWork, opened: Opened, known: FolderRow) -> No
         await ledger.write(lambda db: db.update_folder(work.lease, known.id, source_modseq=None))
         await ledger.write(lambda db: db.forget(work.lease, known.id, gone))
         await ledger.write(lambda db: db.set_flags(work.lease, known.id, changed))
+
+
+async def _forget_all(work: MailboxWork, known: FolderRow, rows: Sequence[MessageRow]) -> None:
+    """People removed the target's folder, or made it anew: what it had is brought again, but for what is there."""
+    ledger = work.engine.ledger
+    if known.target_uidvalidity is not None:
+        await ledger.write(lambda db: db.forget(work.lease, known.id, [m.source_uid for m in rows]))
+        changes: FolderChanges = {"target_uidvalidity": None, "source_modseq": None, "adopted": False}
+        await ledger.write(lambda db: db.update_folder(work.lease, known.id, **changes))

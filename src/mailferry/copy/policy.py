@@ -22,8 +22,9 @@ class Accept(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CopyPolicy:
-    """`source_wins`: flags, moves and deletions of the source are carried (before cutover); else only new messages,
-    and changed flags with `carry_flags`.
+    """`source_wins`: flags, moves and deletions of the source are carried (before cutover); else only new messages.
+    `backwards`: people lived at the source (a rollback): changed flags come too, and a folder, but for INBOX, that they
+    removed and made anew is no safety stop: its messages are matched by their headers.
 
     `chunk_messages`, `chunk_bytes`: how much is sent together. `chunks_in_flight`: sent and not confirmed, per lane, as
     far as `budget_bytes` (bodies in memory per process) allows. `patience`: attempts without any progress before a
@@ -38,7 +39,7 @@ class CopyPolicy:
     folders: FolderPolicy = field(default_factory=FolderPolicy)
     deletions: Deletions = Deletions.KEEP
     source_wins: bool = True
-    carry_flags: bool = False
+    backwards: bool = False
     adopt: bool = True
     repair: bool = False
     accept: frozenset[Accept] = frozenset()
