@@ -162,18 +162,17 @@ def _answers(kit: Kit, question: tuple[str, ...]) -> Told:
     doveadm = shutil.which("doveadm", path="/usr/sbin:/usr/bin")
     if doveadm is None:
         return Told("dovecot", what, None, "doveadm is not on this machine")
-    conf = str(kit.file("dovecot.conf").place)
-    try:
-        done = subprocess.run(
-            [doveadm, "-c", conf, *question, "mailferry-check-nobody"],
-            check=False,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=3 * SECONDS,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Told("dovecot", what, False, str(error))
+    command = [doveadm, "-c", str(kit.file("dovecot.conf").place), *question, "mailferry-check-nobody"]
+    for _ in range(2):  # just after a reload there is a moment in which nobody answers
+        try:
+            done = subprocess.run(
+                command, check=False, capture_output=True, text=True, errors="replace", timeout=3 * SECONDS
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return Told("dovecot", what, False, str(error))
+        if done.returncode == 67:
+            break
+        time.sleep(1)
     return Told("dovecot", what, done.returncode == 67, "" if done.returncode == 67 else done.stderr.strip()[-300:])
 
 
