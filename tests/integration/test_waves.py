@@ -92,6 +92,8 @@ def test_a_wave_from_the_first_copy_to_done(both: Sides, lab: WaveLab, new_user:
     for one in (alice, bob):
         moved(lab, one, sent)
         assert lab.states(one) == SEEDED + MOVED
+    again = lab.run("cutover", "w1")
+    assert again.code == 0 and "0 of 0 people" in again.out, again
     wave = json.loads(done.out)["wave"]
     assert wave["states"] == {"released": 2} and 0 < wave["parked_seconds_longest"] < 30, wave
     with mailbox(both.exchange_store.port, alice) as session:
