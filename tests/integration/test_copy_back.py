@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path as FilePath
+from random import Random
 from typing import Any
 
 import pytest
@@ -321,3 +322,54 @@ def test_a_target_that_tells_no_uids(world: Callable[..., Both]) -> None:
     w.back()
     assert all_of(w.a) == before + Counter([text("received")])
     assert w.run().copied == 0
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_living_there_at_random(world: Callable[..., Both], seed: int) -> None:
+    """New messages, moves, deleted old ones, kills anywhere, sweeps, and either identical messages or folders renamed
+    and made anew: in the end all that was new is on Exchange as often as it was made; after another wave nothing of
+    Exchange lacks on the open side."""
+    chance, renames = Random(seed), seed % 4 < 2
+    modseq = seed % 2 == 0
+    w = world(source=MemoryOptions(modseq=modseq), target=MemoryOptions(modseq=chance.random() < 0.7))
+    fill(w.a, INBOX, [*range(6), "twin", "twin"])
+    fill(w.a, WORK, range(10, 14))
+    w.run()
+    wanted = all_of(w.a)
+    old = {text(name) for name in (*range(6), *range(10, 14))}
+    for step in range(14):
+        for _ in range(chance.randrange(4)):
+            path = chance.choice(w.b.paths())
+            uids = [m.uid for m in kept(w.b, path)]
+            what = chance.randrange(6)
+            if what < 2 or not uids:
+                name = f"new {step}.{len(wanted)}" if renames else chance.choice(["twin", "again", f"new {step}"])
+                w.b.add(path, text(name))
+                wanted[text(name)] += 1
+            elif what < 4:
+                to = chance.choice([INBOX, WORK, NEW, SENT])
+                w.b.add_folder(to)
+                w.b.move(path, chance.choice(uids), to)
+            elif what == 4:
+                uid = chance.choice(uids)
+                if w.b.folder(path).messages[uid].data in old:
+                    w.b.remove(path, uid)
+            elif renames and path not in (INBOX, SENT):
+                w.b.rename(path, (f"Renamed {step}",))
+        try:
+            if chance.random() < 0.3:
+                w.sweep()
+            elif chance.random() < 0.5:
+                w.back(dies_at=chance.randrange(1, 40), after=chance.random() < 0.5)
+            else:
+                done = chance.choice([0, 1, None])
+                w.back(Fault(Operation.APPEND, Ending.KILLED, done, 0, chance.randrange(2)))
+        except Killed:
+            continue
+    w.back()
+    w.back()
+    assert (wanted - all_of(w.a), all_of(w.a) - wanted) == (Counter(), Counter())
+    w.run()
+    w.run()
+    for path in w.a.paths():
+        assert bodies(w.a, path) - bodies(w.b, path) == Counter(), path

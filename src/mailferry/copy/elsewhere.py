@@ -18,7 +18,7 @@ from mailferry.copy.work import MailboxWork
 from mailferry.errors import ItemError
 from mailferry.ledger.rows import Adopted, FolderRow, Lease, MessageRow
 from mailferry.ledger.store import Ledger
-from mailferry.model.folder import Folder, Path
+from mailferry.model.folder import INBOX, Folder, Path
 from mailferry.model.message import Message, digest
 from mailferry.model.state import HELD, State
 from mailferry.plan.fingerprint import fingerprint
@@ -36,22 +36,21 @@ async def recognise_moved(
     there). Returns the folders as they then stand in the ledger."""
     if not any(map(_may_be_new, ready)):
         return list(ready)
+    result = list(ready)
     gone: list[Gone] = []
     new: dict[int, list[int]] = {}
     places = {folder.path: folder for folder in target}
     for number, one in enumerate(ready):
-        found = await _changes(work, lane, one)
-        gone.extend((one.row, message) for message in found[0])
-        new[number] = found[1]
+        result[number], vanished, new[number] = await _changes(work, lane, one)
+        gone.extend((one.row, message) for message in vanished)
     gone.extend(await _of_missing_folders(work, lane, source, places))
     if not gone:
-        return list(ready)
+        return result
     digests = await _digests(lane, places, gone)
     prints = {message.fingerprint for _, message in gone}
-    result = list(ready)
     for number, uids in new.items():
         if uids:
-            result[number] = await _recognise(work, lane, ready[number], uids, prints, digests)
+            result[number] = await _recognise(work, lane, result[number], uids, prints, digests)
     return result
 
 
@@ -64,24 +63,52 @@ def _may_be_new(one: Ready) -> bool:
     )
 
 
-async def _changes(work: MailboxWork, lane: Lane, one: Ready) -> tuple[list[MessageRow], list[int]]:
-    """The rows of a folder that have vanished, and the uids that are new."""
+async def _changes(work: MailboxWork, lane: Lane, one: Ready) -> tuple[Ready, list[MessageRow], list[int]]:
+    """The folder as it now stands in the ledger, the rows of it that have vanished, and the uids that are new."""
     if not one.source.selectable:
-        return [], []
+        return one, [], []
     try:
         selected, listing = await select_listed(lane.source, one.source)
     except ItemError:
-        return [], []  # the copy of this folder meets the same, and records it
+        return one, [], []  # the copy of this folder meets the same, and records it
+    ledger, uidvalidity = work.engine.ledger, selected.status.uidvalidity
+    listed = {item.uid for item in listing.messages}
     rows: list[MessageRow] = []
     if one.row.source_uidvalidity is not None:
-        rows = await work.engine.ledger.call(lambda db: db.messages(one.row.id))
-        if one.row.source_uidvalidity != selected.status.uidvalidity:  # made anew: what stands there is met by headers
-            return [m for m in rows if m.state in HELD], []
-    listed = {item.uid for item in listing.messages}
+        rows = await ledger.call(lambda db: db.messages(one.row.id))
+        if one.row.source_uidvalidity != uidvalidity:
+            if not work.engine.policy.backwards or one.row.source_path == INBOX:
+                return one, [], []  # the folder's own check stops
+            await ledger.write(lambda db: _renumber(db, work.lease, one.row.id, uidvalidity, rows))
+            rows = await ledger.call(lambda db: db.messages(one.row.id))
+            one = replace(one, row=replace(one.row, source_uidvalidity=uidvalidity, source_modseq=None))
     if any(m.state == State.PENDING and m.source_uid not in listed for m in rows):
         rows = await _settled(work, lane, one.row, one.target, rows)
     known = {m.source_uid for m in rows if m.state in OURS}
-    return [m for m in rows if m.state in HELD and m.source_uid not in listed], sorted(listed - known)
+    return one, [m for m in rows if m.state in HELD and m.source_uid not in listed], sorted(listed - known)
+
+
+def _renumber(ledger: Ledger, lease: Lease, folder_id: int, uidvalidity: int, rows: Sequence[MessageRow]) -> None:
+    """People removed the folder and made it anew: what stood there has vanished. Kept under numbers of its own."""
+    held = [m for m in rows if m.state in HELD and m.source_uid > 0]
+    with ledger.transaction():
+        ledger.forget(lease, folder_id, [m.source_uid for m in rows if m.source_uid > 0])
+        ledger.adopt(lease, folder_id, NO_PASS, [_below_zero(m) for m in held])
+        ledger.update_folder(lease, folder_id, source_uidvalidity=uidvalidity, source_modseq=None)
+
+
+def _below_zero(m: MessageRow) -> Adopted:
+    return Adopted(
+        source_uid=-m.source_uid,
+        target_uid=m.target_uid,
+        state=State(m.state),
+        flags=m.flags,
+        keywords=m.keywords,
+        internal_date=m.internal_date,
+        size=m.size,
+        digest=m.digest,
+        fingerprint=m.fingerprint,
+    )
 
 
 async def _settled(

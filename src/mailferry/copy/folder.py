@@ -16,7 +16,7 @@ from mailferry.copy.stream import stream
 from mailferry.copy.work import FolderWork, MailboxWork
 from mailferry.errors import SafetyStop
 from mailferry.ledger.rows import FolderChanges, FolderRow, MessageRow
-from mailferry.model.folder import INBOX, Folder, FolderStatus
+from mailferry.model.folder import Folder, FolderStatus
 from mailferry.model.message import Failed, Listed, Listing, Reason
 from mailferry.model.state import HELD, State
 from mailferry.plan.messages import Actions, Known, compare, suddenly_empty
@@ -120,8 +120,7 @@ async def _check_uidvalidity(
     before = (row.source_uidvalidity or now[0], row.target_uidvalidity or now[1])
     if now != before:
         side = "source" if now[0] != before[0] else "target"
-        remade = work.policy.backwards and side == "source" and row.source_path != INBOX
-        if Accept.UIDVALIDITY not in work.policy.accept and not remade:
+        if Accept.UIDVALIDITY not in work.policy.accept:
             raise SafetyStop(
                 f"the {side} renumbered this folder (uidvalidity {before} was, {now} is)",
                 about=row_label(row),

@@ -24,7 +24,7 @@ class Accept(Enum):
 class CopyPolicy:
     """`source_wins`: flags, moves and deletions of the source are carried (before cutover); else only new messages.
     `backwards`: people lived at the source (a rollback): changed flags come too, and a folder, but for INBOX, that they
-    removed and made anew is no safety stop: its messages are matched by their headers.
+    removed and made anew is no safety stop: what it held has vanished.
 
     `chunk_messages`, `chunk_bytes`: how much is sent together. `chunks_in_flight`: sent and not confirmed, per lane, as
     far as `budget_bytes` (bodies in memory per process) allows. `patience`: attempts without any progress before a
