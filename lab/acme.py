@@ -133,13 +133,17 @@ class Acme:
         """Wait until no message is on its way on either side. LabError with the queues otherwise.
 
         What was being delivered at a `postfix reload` is looked at again after 60 s; where all have it, nobody waits.
+        Exchange resolves anew what it has diverted and the open side puts off (451).
         """
         deadline = time.monotonic() + seconds
-        self.exchange.resubmit()
         empty = 0
+        resubmitted = 0.0
         while empty < 3:  # from one queue a message may pass into the other
-            queued = [*self.postfix.queue(), *self.exchange.postfix.queue()]
+            queued = [*self.postfix.queue(), *(diverted := self.exchange.postfix.queue())]
             waiting = [one for one in queued if one["recipients"]]
+            if diverted and time.monotonic() > resubmitted + 5:
+                self.exchange.resubmit()
+                resubmitted = time.monotonic()
             empty = 0 if waiting else empty + 1
             if waiting and time.monotonic() > deadline:
                 raise LabError(f"still queued: {str(waiting[:5])[:3000]}")
