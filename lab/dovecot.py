@@ -100,7 +100,8 @@ class Dovecot(Server):
             try:
                 process.wait_ready(lambda: process.greets(self.port), started, self.root / "dovecot.out")
             except process.LabError as error:
-                if attempt == 2 or "in use" not in f"{error}{self.log()}":
+                said = f"{error}{self.log()}"
+                if attempt == 2 or not ("in use" in said or "duplicate listener" in said):
                     raise
                 continue
             self._process = started
