@@ -324,7 +324,7 @@ def test_a_target_that_tells_no_uids(world: Callable[..., Both]) -> None:
     assert w.run().copied == 0
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(16))
 def test_living_there_at_random(world: Callable[..., Both], seed: int) -> None:
     """New messages, moves, deleted old ones, kills anywhere, sweeps, and either identical messages or folders renamed
     and made anew: in the end all that was new is on Exchange as often as it was made; after another wave nothing of

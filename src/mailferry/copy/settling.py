@@ -77,8 +77,10 @@ class Found(NamedTuple):
 
 
 async def read_gap(target: SourceSession, rows: Sequence[MessageRow], base: int) -> list[Found]:
-    """What stands in the selected folder from uid `base` on and is not recorded."""
-    recorded = {m.target_uid for m in rows if m.target_uid is not None and m.state in HELD}
+    """What stands in the selected folder from uid `base` on and is not recorded; what has gone from the source and is
+    kept here is recorded too."""
+    kept = HELD | {State.GONE}
+    recorded = {m.target_uid for m in rows if m.target_uid is not None and m.state in kept}
     listing = await target.listing()
     listed = {item.uid: item for item in listing.messages if item.uid >= base and item.uid not in recorded}
     found: list[Found] = []
