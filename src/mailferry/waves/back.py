@@ -38,9 +38,14 @@ async def unpark(ctx: Context, move: Move, lease: Lease, why: str) -> Move:
 
 
 async def to_exchange(ctx: Context, move: Move) -> str:
-    """Both sides send mail to the mailbox on Exchange from now on. Returns why Exchange's was left alone, "" if not."""
-    await set_route(ctx, move, Route.EXCHANGE, Route.PARKED)
-    if ctx.exchange is None:
-        return ""
-    done = await finished(asyncio.ensure_future(asyncio.to_thread(ctx.exchange.restore, move.source_id)))
-    return done.note
+    """Both sides send mail to the mailbox on Exchange from now on. Returns why Exchange's was left alone, "" if not.
+
+    Exchange's side first: what it still hands over meets a route that takes it. Its controllers being away keeps nobody
+    from the rest."""
+    try:
+        if ctx.exchange is None:
+            return ""
+        done = await finished(asyncio.ensure_future(asyncio.to_thread(ctx.exchange.restore, move.source_id)))
+        return done.note
+    finally:
+        await set_route(ctx, move, Route.EXCHANGE, Route.PARKED)

@@ -104,6 +104,9 @@ defer_transports = {tables.PARKED} {tables.UNROUTED}
 maximal_queue_lifetime = {settings.queue_days}d
 bounce_queue_lifetime = 5d
 delay_warning_time = 0h
+# What a store did not take, or what was being handed on during a reload, is tried again after a minute, not after five.
+queue_run_delay = 60s
+minimal_backoff_time = 60s
 # One recipient's mail goes into a store message by message, in the order of its arrival; recipients beside each other.
 store_destination_recipient_limit = 1
 store_destination_concurrency_limit = 1
