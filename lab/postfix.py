@@ -33,6 +33,7 @@ from mailferry.stack.postfix.settings import Directory, Endpoint, Settings
 DOMAIN, OPEN_DOMAIN, EXCHANGE_DOMAIN = "acme.example", "open.acme.example", "exchange.acme.example"
 _RELOADED = "reload -- version"
 MASTER = "/usr/lib/postfix/sbin/master"
+LOG_QUEUE = 512
 
 
 class Postfix(Server):
@@ -59,6 +60,7 @@ class Postfix(Server):
         os.chown(self.data_dir, account.pw_uid, account.pw_gid)
         self.configure()
         self.run("postfix", "check")
+        _lengthen_log_queue()
         command = [process.binary(MASTER), "-c", str(self.config_dir), "-d"]
         self._process = process.spawn(command, log=self.root / "master.out", cwd=self.root)
         process.wait_ready(lambda: process.greets(self.port), self._process, self.root / "master.out")
@@ -120,6 +122,15 @@ class Postfix(Server):
             if time.monotonic() > deadline:
                 raise process.LabError(f"still queued: {str(waiting)[:2000]}")
             time.sleep(0.05)
+
+
+def _lengthen_log_queue() -> None:
+    """As systemd does at boot: with the kernel's 10, a master that logs during a reload can wait for ever for postlogd,
+    which it has to start itself."""
+    setting = Path("/proc/sys/net/unix/max_dgram_qlen")
+    if int(setting.read_text()) < LOG_QUEUE:
+        with contextlib.suppress(OSError):  # in a container that may not: as it is
+            setting.write_text(str(LOG_QUEUE))
 
 
 def open_side(

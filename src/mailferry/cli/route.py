@@ -64,24 +64,28 @@ def set_command(
     address: str, route: str, config: Path | None, ledger: str | None, as_json: bool, store: str | None, dry_run: bool
 ) -> int:
     """Give the recipient with ADDRESS a route. May be repeated. Nothing else is done: Exchange's own routing and mail
-    that is parked are steps of their own."""
+    that is parked are steps of their own. Exit code 1: it was done, and Exchange's side contradicts it."""
     from mailferry.ops import route as ops
     from mailferry.stack.postfix.settings import Route
 
     with _opened(config, ledger) as place:
         changed = ops.change(place, address, Route(route), store, dry_run=dry_run)
+        warnings = () if dry_run or route == "parked" else ops.warnings(place, changed.after.mail)
+    code = 1 if warnings else 0
     if as_json:
         shown = {"dn": changed.before.dn, "before": _shown(changed.before), "after": _shown(changed.after)}
-        _print_json({"schema": 1, **shown, "made": changed.made})
-        return 0
+        _print_json({"schema": 1, **shown, "made": changed.made, "warnings": warnings})
+        return code
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
     if changed.after == changed.before:
         click.echo(f"{changed.before.dn}: unchanged, {_words(changed.before)}")
-        return 0
+        return code
     verb = "would change" if dry_run else "changed"
     click.echo(f"{changed.before.dn}: {verb} from {_words(changed.before)} to {_words(changed.after)}")
     if changed.made and changed.before.route == "parked":
         click.echo(f"Next: mailferry route release {changed.after.mail}")
-    return 0
+    return code
 
 
 @route_command.command("release")

@@ -208,7 +208,7 @@ def _run(
         if as_json:
             click.echo(json.dumps({"schema": 1, "wave": name, "people": [job.name for job in fleet.jobs]}, indent=2))
         else:
-            click.echo(f"{len(fleet.jobs)} people: {', '.join(job.name for job in fleet.jobs)}")
+            click.echo(f"{len(fleet.jobs)} people" + "".join(f"\n  {job.name}" for job in fleet.jobs))
         return 0
 
     def result(fleet: Fleet, as_json: bool, seconds: float) -> None:

@@ -6,6 +6,7 @@ Shows nothing. Invariant: every change is in the ledger's audit.
 from __future__ import annotations
 
 import asyncio
+import re
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -29,6 +30,8 @@ from mailferry.stack.postfix.settings import Route, Settings
 
 EXCHANGE_SECONDS = 10.0
 """How long a domain controller may take to answer."""
+
+_ADDRESS = re.compile(r"[^\s@]+@[^\s@.]+(\.[^\s@.]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,16 @@ def mta_of(postfix: Postfix) -> parking.Mta:
 
 def show(place: Place, address: str) -> tuple[list[Step], Side | None]:
     """Where a message for this address would go, and what Exchange does with it; None where the people do not come from
-    Active Directory."""
+    Active Directory. UserError: it is no address."""
+    if not _ADDRESS.fullmatch(address):
+        raise UserError("not an address", about=address or "''", advice="for example alice@acme.example")
     return explained(place.people, place.settings, address), _exchange(place, address)
+
+
+def warnings(place: Place, address: str) -> tuple[str, ...]:
+    """What Exchange would do wrong with mail for this address, as things are now."""
+    side = _exchange(place, address)
+    return side.warnings if side else ()
 
 
 def _exchange(place: Place, address: str) -> Side | None:

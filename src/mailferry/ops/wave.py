@@ -45,6 +45,7 @@ from mailferry.waves.advance import CUTOVER, REHEARSE, SEED, SWEEP, Goal, advanc
 from mailferry.waves.context import Context, Directory, LedgerDoor
 from mailferry.waves.rollback import ROLLBACK
 
+_ANEW = "plan these people anew: mailferry wave plan"
 GOALS = {"seed": SEED, "rehearse": REHEARSE, "cutover": CUTOVER, "sweep": SWEEP, "rollback": ROLLBACK}
 
 
@@ -156,7 +157,7 @@ def fleet(
     with opened(site) as ledger:
         wave = ledger_waves.named(ledger, name)
         everybody = ledger_waves.moves(ledger)
-        moves = chosen(ledger_waves.moves(ledger, wave.id), only, name)
+        moves = _theirs(ledger, everybody, chosen(ledger_waves.moves(ledger, wave.id), only, name), only)
     start = seed_from(time.time(), times(wave.settings))
     if goal in (SEED, REHEARSE) and start > time.time():
         raise SafetyStop(
@@ -166,7 +167,8 @@ def fleet(
     if wave.state is not WaveState.OPEN and goal not in (SWEEP, ROLLBACK):
         moves = [move for move in moves if move.state in WAITING_FOR_MAIL]
         if not moves:
-            raise SafetyStop(f"it is {wave.state.value}", about=name, advice=f"mailferry wave resume {name}")
+            advice = f"mailferry wave resume {name}" if wave.state is WaveState.PAUSED else _ANEW
+            raise SafetyStop(f"it is {wave.state.value}", about=name, advice=advice)
     moves.sort(key=lambda move: move.state not in WAITING_FOR_MAIL)
     limits = Limits(**({} if site.coexist.workers is None else {"workers": site.coexist.workers}))
     jobs = [
@@ -183,6 +185,17 @@ def fleet(
         command=shlex.join(argv),
         observe=observe,
     )
+
+
+def _theirs(ledger: Ledger, everybody: Sequence[Move], moves: Sequence[Move], only: Sequence[str]) -> list[Move]:
+    """Those who have not gone on into a later wave, which alone may do anything with them then. SafetyStop: one who was
+    asked for by name has."""
+    latest = {one.source_id: one for one in everybody if one.state is not MoveState.CANCELLED}
+    gone = [one for one in moves if latest.get(one.source_id, one).id > one.id]
+    if only and gone:
+        wave = ledger_waves.wave_of(ledger, latest[gone[0].source_id]).name
+        raise SafetyStop(f"is in the wave {wave} since", about=gone[0].mail, advice=f"mailferry wave status {wave}")
+    return [one for one in moves if one not in gone]
 
 
 def at_once(coexist: Coexist, wave: Wave) -> int:
@@ -277,10 +290,16 @@ def context_of(site: Site, worker: Worker) -> Context:
 
 
 def done(site: Site, name: str, only: Sequence[str], *, early: bool, dry_run: bool) -> list[Move]:
-    """Those who are swept are done: no sweep and no way back any more. SafetyStop: late mail may still come."""
+    """Those who are swept are done: no sweep and no way back any more. UserError: nobody is, or one of `only` is not;
+    SafetyStop: late mail may still come."""
     with opened(site) as ledger:
         wave = ledger_waves.named(ledger, name)
-        moves = [one for one in chosen(ledger_waves.moves(ledger, wave.id), only, name) if one.state is MoveState.SWEPT]
+        asked = chosen(ledger_waves.moves(ledger, wave.id), only, name)
+        moves = [one for one in asked if one.state is MoveState.SWEPT]
+        if not moves or (only and len(moves) < len(asked)):
+            others = ", ".join(f"{one.mail} is {one.state.value}" for one in asked if one not in moves)
+            advice = f"mailferry wave sweep {name} comes before; mailferry wave status {name}"
+            raise UserError(f"only who is swept can be done: {others or 'nobody is in it'}", about=name, advice=advice)
         since = time.time() - site.coexist.sweep_hours * 3600
         young = [one for one in moves if (one.released or 0) > since]
         if young and not early:
@@ -299,7 +318,7 @@ def steer(site: Site, name: str, wanted: WaveState, *, dry_run: bool) -> list[Mo
     with opened(site) as ledger:
         wave = ledger_waves.named(ledger, name)
         if wave.state is WaveState.CANCELLED and wanted is not WaveState.CANCELLED:
-            raise UserError("it is cancelled", about=name, advice="plan these people anew: mailferry wave plan")
+            raise UserError("it is cancelled", about=name, advice=_ANEW)
         moves = ledger_waves.moves(ledger, wave.id)
         ended: list[Move] = []
         if wanted is WaveState.CANCELLED:
@@ -371,6 +390,8 @@ def next_step(wave: Wave, move: Move) -> str:
         return f"mailferry wave seed {wave.name}"
     if move.state is MoveState.SEEDED:
         return f"mailferry wave cutover {wave.name}"
+    if move.state is MoveState.RELEASED and move.error:
+        return f"mailferry trace {move.mail}"
     if move.state is MoveState.RELEASED:
         return f"mailferry wave sweep {wave.name}"
     return f"mailferry wave done {wave.name}" if move.state is MoveState.SWEPT else ""
