@@ -231,6 +231,8 @@ def test_rehearsal_approval_and_cutover(here: Acme, alone: list[Person], tmp_pat
     assert {check["name"] for check in document["checks"]} == {
         "directory",
         "queue mx",
+        "reload mx",
+        "postsuper mx",
         "listener mx",
         "domain controller",
     }

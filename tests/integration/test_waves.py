@@ -283,3 +283,16 @@ def test_the_directory_is_away_while_somebody_is_parked(both: Sides, lab: WaveLa
     done = running.end()
     assert done.code == 0, done
     moved(lab, address, [])
+
+
+def test_a_reload_that_cannot_run_parks_nobody(both: Sides, lab: WaveLab, new_user: Callable[[], str]) -> None:
+    settings = lab.folder / "mailferry.toml"
+    settings.write_text(re.sub('reload = ".*"', 'reload = "postfx reload"', settings.read_text()))
+    address = lab.person(new_user())
+    lab.wave("w13", [address])
+    done = lab.run("rehearse", "w13")
+    assert done.code == 1 and "reload mx: the command `postfx reload` cannot work" in done.out, done
+    done = lab.run("cutover", "w13")
+    assert done.code == 78 and "coexist.queues" in done.err, done
+    assert lab.states(address)[-1] is S.SEEDED and S.PARKED not in lab.states(address)
+    assert "postfx" in lab.run("status", "w13").out

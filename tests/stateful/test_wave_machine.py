@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mailferry.errors import ConfigError, Temporary
 from mailferry.model.wave import WAITING_FOR_MAIL, MoveState
 from mailferry.waves import advance, steps
 from mailferry.waves.advance import CUTOVER, SEED
@@ -56,3 +57,29 @@ def test_a_fault_at_every_point(tmp_path: Path, fault: Fault) -> None:
             assert world.run(CUTOVER) is None, what
             at_rest(world, None, what)
         assert world.move().state is MoveState.RELEASED, what
+
+
+def test_commands_that_do_not_exist_lead_back_and_strand_nobody(tmp_path: Path) -> None:
+    """The reload, and what removes the probe: seen only when somebody is parked already."""
+    world = World(tmp_path / "0.db")
+    wrong = ConfigError("the command `ssh mx1 postfx reload` cannot work", about="mx", advice="correct it")
+    world.fails = {"forget": [wrong], "reload": [wrong], "release": [wrong]}
+    error = world.run(CUTOVER)
+    assert error is wrong
+    at_rest(world, error, "no such program")
+    assert world.move().state is MoveState.SEEDED and "postfx" in world.move().error
+    assert not any(world.fails.values()), "the way back met it, too"
+    assert world.run(CUTOVER) is None
+    at_rest(world, None, "corrected")
+
+
+@pytest.mark.parametrize(("seconds", "last"), [(0.0, "mx: b"), (60.0, "mx: a")])
+def test_who_is_parked_has_the_reason_of_the_retries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, last: str
+) -> None:
+    monkeypatch.setattr(advance, "NOTE_SECONDS", seconds)
+    world = World(tmp_path / "0.db")
+    world.fails = {"forget": [Temporary(one, about="mx") for one in "aabb"]}
+    assert world.run(CUTOVER) is None
+    assert world.told == ["", "mx: a", "mx: a", last]
+    assert world.move().state is MoveState.RELEASED and world.move().error == ""

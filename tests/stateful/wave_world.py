@@ -21,7 +21,7 @@ from mailferry.coexist.routes import People
 from mailferry.config.coexist import Coexist
 from mailferry.copy.policy import CopyPolicy
 from mailferry.copy.work import Engine
-from mailferry.errors import Permanent, Temporary
+from mailferry.errors import ConfigError, MailferryError, Permanent, Temporary
 from mailferry.ledger import open_ledger
 from mailferry.ledger import waves as ledger_waves
 from mailferry.ledger.rows import Lease
@@ -76,7 +76,8 @@ class MortalLedger(LedgerThread):
 
 
 class World:
-    """One person, Alice, planned in a wave. `fault` happens at the `number`-th point of a run; 0: nowhere."""
+    """One person, Alice, planned in a wave. `fault` happens at the `number`-th point of a run; 0: nowhere. `fails`:
+    what else happens at points of a name, in order; `told`: the move's error as the ledger has it at each of those."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -102,6 +103,8 @@ class World:
         self.dead = False
         self.work: asyncio.Task[Any] | None = None
         self.log: list[str] = []
+        self.fails: dict[str, list[MailferryError]] = {}
+        self.told: list[str] = []
         ledger = open_ledger(place)
         wave = ledger_waves.create(ledger, "w", {})
         ledger_waves.add(ledger, wave.id, [Move(0, 0, ID, ADDRESS, "alice", "mailbox", ADDRESS, "alice", STORE)])
@@ -163,6 +166,9 @@ class World:
     def passing(self, what: str) -> Iterator[None]:
         """A point around something that is done or not."""
         fault = self.point(what)
+        if self.fails.get(what):
+            self.told.append(self.move().error)
+            raise self.fails[what].pop(0)
         if fault is Fault.AWAY:
             raise Temporary(f"{what} is away")
         if fault is Fault.REFUSED:
@@ -287,6 +293,14 @@ class _Queue:
     async def forget(self) -> None:
         with self._world.passing("forget"):
             self._world.remembered = ""
+
+    async def forget_or_wait(self) -> None:
+        with contextlib.suppress(Temporary, ConfigError), self._world.passing("reload"):
+            pass
+        self._world.remembered = ""
+
+    async def check(self) -> None:
+        await self.listing()
 
     async def release(self, address: str, *, anew: bool = False) -> Released:
         with self._world.passing("release"):

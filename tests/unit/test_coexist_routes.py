@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mailferry.coexist import parking, routes
 from mailferry.coexist.parking import Mta, Queue
-from mailferry.errors import IntegrityError, RemoteProtocolError, Temporary, UserError
+from mailferry.errors import ConfigError, IntegrityError, RemoteProtocolError, Temporary, UserError
 from mailferry.net.ldap_entry import Entry
 
 ADDRESS = "alice@acme.example"
@@ -129,10 +131,39 @@ def test_a_listing_that_makes_no_sense_is_an_error(tmp_path: Path, line: str) ->
 
 
 def test_a_command_that_fails_says_why(tmp_path: Path) -> None:
+    blank = tmp_path / "blank"
+    blank.write_text("")
+    blank.chmod(0o755)
     with pytest.raises(Temporary, match="did not run"):
-        asyncio.run(Queue(Mta((str(tmp_path / "missing"),))).waiting(ADDRESS))
+        asyncio.run(Queue(Mta((str(blank),))).waiting(ADDRESS))
     with pytest.raises(Temporary, match="ended with 3: mail system is down"):
         asyncio.run(Queue(Mta(reload=("sh", "-c", "echo mail system is down >&2; exit 3"))).forget())
+
+
+@pytest.mark.parametrize(
+    "command", [("postfx", "reload"), ("/etc/passwd",), ("sh", "-c", "postfx reload"), ("sh", "-c", "/etc/passwd")]
+)
+def test_a_program_that_is_not_there_is_named_with_its_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(parking, "FORGOTTEN_SECONDS", 0.4)
+    queue = Queue(Mta((str(tmp_path),), command))
+    with pytest.raises(ConfigError, match=r"postfx|/etc/passwd") as raised:
+        asyncio.run(queue.forget())
+    assert raised.value.about == shlex.join(command) and "[[coexist.queues]]" in raised.value.advice
+    started = time.monotonic()
+    asyncio.run(queue.forget_or_wait())
+    assert time.monotonic() - started >= 0.4
+
+
+def test_a_check_finds_what_is_missing_and_runs_nothing_else(tmp_path: Path) -> None:
+    mta = played(tmp_path)
+    touch = ("touch", str(tmp_path / "touched"))
+    asyncio.run(Queue(replace(mta, reload=touch, postsuper=touch)).check())
+    assert not (tmp_path / "touched").exists()
+    for wrong in (replace(mta, reload=("postfx",)), replace(mta, postsuper=("postfx",)), Mta(("postfx",), touch)):
+        with pytest.raises(ConfigError, match="postfx"):
+            asyncio.run(Queue(wrong).check())
 
 
 class Answers:

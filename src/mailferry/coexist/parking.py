@@ -14,12 +14,13 @@ import asyncio
 import json
 import re
 import shlex
+import shutil
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from mailferry.errors import RemoteProtocolError, Temporary
+from mailferry.errors import ConfigError, RemoteProtocolError, Temporary
 from mailferry.stack.postfix.tables import DEFERRED, NO_ROUTE, NO_STORE, PARKED_AT
 
 T = TypeVar("T")
@@ -36,6 +37,8 @@ GATHER_SECONDS = 0.1
 
 _RESTS = {"hold": "on hold", "deferred": "not tried since Postfix was started"}
 """Why a message waits that Postfix gives no reason for, by its queue; those in the others are on their way."""
+_NOT_RUN = {126: "may not be run", 127: "is not there"}
+"""What a shell's exit code says of the program (POSIX.1-2017, Shell & Utilities 2.8.2); ssh passes it on."""
 _ID = re.compile(r"[0-9A-Za-z]+")
 
 
@@ -116,6 +119,23 @@ class Queue:
             await self._reload()
         else:
             await asyncio.sleep(FORGOTTEN_SECONDS)
+
+    async def forget_or_wait(self) -> None:
+        """As `forget`, also where the command to reload does not work: then it has taken as long as without one."""
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(FORGOTTEN_SECONDS):
+                await self.forget()
+        except (ConfigError, Temporary, TimeoutError):
+            await asyncio.sleep(started + FORGOTTEN_SECONDS - time.monotonic())
+
+    async def check(self) -> None:
+        """Raise what shows, without a change anywhere, that a command will not do: its queue is listed, and the
+        programs of the others have to be on this machine (what `ssh HOST …` runs there is not tried)."""
+        for command in (self.mta.reload, self.mta.postsuper):
+            if command:
+                program(command)
+        await self.listing()
 
     async def quiet(self, address: str, seconds: float = COMMAND_SECONDS) -> None:
         """Return when nothing that is there now is still being tried for an address: it may be on its way to the place
@@ -199,14 +219,35 @@ def _is_refused(one: Waiting) -> bool:
     return bool(one.why) and not is_parked(one)
 
 
+def program(command: Sequence[str]) -> str:
+    """The path of the program that a command begins with. ConfigError: there is none that may be run."""
+    found = shutil.which(command[0])
+    if found is None:
+        raise _misconfigured(command, f"{command[0]} is not there, or may not be run")
+    return found
+
+
+def _misconfigured(command: Sequence[str], why: str) -> ConfigError:
+    shown = shlex.join(command)
+    return ConfigError(
+        f"the command `{shown}` cannot work: {why}",
+        about=shown,
+        advice="correct it in mailferry.toml, [[coexist.queues]] (`free`: [coexist.stores]), or [stack.postfix] where "
+        "no queues are set; then mailferry wave rehearse",
+    )
+
+
 async def run(command: Sequence[str]) -> str:
-    """The standard output of a command. Temporary with its words when it fails."""
+    """The standard output of a command. Temporary with its words when it fails; ConfigError: there is no such program,
+    here or where a shell or ssh was to run it."""
     shown = shlex.join(command)
     pipe = asyncio.subprocess.PIPE
     try:
         process = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
         )
+    except (FileNotFoundError, PermissionError) as error:
+        raise _misconfigured(command, str(error)) from error
     except OSError as error:
         raise Temporary(f"it did not run: {error}", about=shown) from error
     try:
@@ -220,5 +261,7 @@ async def run(command: Sequence[str]) -> str:
             await process.wait()
     if process.returncode:
         words = said.decode(errors="replace").strip()[-500:]
+        if process.returncode in _NOT_RUN:
+            raise _misconfigured(command, words or f"the program {_NOT_RUN[process.returncode]}")
         raise Temporary(f"it ended with {process.returncode}: {words}", about=shown)
     return output.decode(errors="replace")

@@ -55,6 +55,8 @@ async def checks(site: Site, moves: Sequence[Move]) -> list[Check]:
     for mta in site.mtas:
         queue = parking.Queue(mta)
         work.append(_told(f"queue {mta.name}", partial(_queue, queue)))
+        for name, command in (("reload", mta.reload), ("postsuper", mta.postsuper)):
+            work.append(_told(f"{name} {mta.name}", partial(_program, command)))
         if mta.smtp is not None:
             work.append(_told(f"listener {mta.name}", partial(_greeting, *mta.smtp)))
     if site.probe is not None and site.probe.exchange is not None:
@@ -119,6 +121,13 @@ def _writes_nothing(work: Callable[[Ledger], T]) -> T:
 async def _queue(queue: parking.Queue) -> str:
     listing = await queue.listing()
     return f"{sum(map(len, listing.values()))} recipients waiting in it"
+
+
+async def _program(command: Sequence[str]) -> str:
+    """It is looked for, and not run: that would change something."""
+    if not command:
+        return f"no command is set: {parking.FORGOTTEN_SECONDS:.0f} seconds are waited instead"
+    return f"{parking.program(command)} is there; `{shlex.join(command)}` itself is not tried"
 
 
 async def _greeting(host: str, port: int) -> str:

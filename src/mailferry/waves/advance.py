@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ PARKED = frozenset({MoveState.PARKED, MoveState.SETTLED, MoveState.CAUGHT_UP, Mo
 STOP_SECONDS = 60.0
 """How long a run that is to stop tries to bring those who are parked to an end, while directory or queue do not
 answer; the ledger knows who is left, and the next `wave cutover` begins with them."""
+NOTE_SECONDS = 5.0
+"""The ledger learns no more often why a step is tried again."""
 LAST_SECONDS = 3600.0
 """The same for a run that is not to stop."""
 LIMIT: Mapping[MoveState, float] = {
@@ -99,25 +102,31 @@ async def advance(ctx: Context, move: Move, lease: Lease, goal: Goal) -> Move:
 
 
 async def _limited(ctx: Context, move: Move, lease: Lease, step: Step) -> Move:
-    """The step; of who is parked, again and again in the time that is left. What is refused is tried again only where
-    there is no way back."""
+    """The step; of who is parked, again and again in the time that is left, and the move tells why as its error. What
+    is refused is tried again only where there is no way back."""
     if move.state not in LIMIT:
         return await step(ctx, move, lease)
     most, least = ctx.settings.longest_park, LIMIT[move.state]
     left = max(least, (move.parked or move.entered) + most - time.time())
     last = ""
+    noted = -math.inf
     pause = PAUSE_SECONDS
     try:
         async with asyncio.timeout(left):
             while True:
                 try:
-                    if last and (now := await ctx.read(move)).state is not move.state:
-                        return now  # what failed was only to hear of it
+                    if last:
+                        now = await ctx.read(move)
+                        if now.state is not move.state:
+                            return now  # what failed was only to hear of it
+                        if now.error != last and time.monotonic() - noted >= NOTE_SECONDS:
+                            noted = time.monotonic()
+                            move = await ctx.note(now, lease, error=last)
                     return await step(ctx, move, lease)
                 except (Temporary, RemoteProtocolError, Permanent) as error:
                     if isinstance(error, Permanent) and move.state in PARKED:
                         raise
-                    last = f"{error.about}: {error.message}"
+                    last = ": ".join(filter(None, (error.about, error.message)))
                     ctx.say(move, f"{last}; next attempt in {pause:.1f} s")
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, PAUSE_MOST)

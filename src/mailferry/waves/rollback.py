@@ -38,7 +38,7 @@ REOPEN_SECONDS = 60.0
 async def leave(ctx: Context, move: Move, lease: Lease) -> Move:
     """A first pass back, while mail flows; a failure leaves everything as it was. Then the way back is entered."""
     await _pass(ctx, ctx.engine, move, lease)
-    await asyncio.gather(*(queue.listing() for queue in ctx.queues))  # nobody is parked at a queue out of reach
+    await asyncio.gather(*(queue.check() for queue in ctx.queues))  # nobody is parked at a queue out of reach
     await ctx.intend(move, lease, MoveState.RETURNING)
     return await ctx.enter(move, lease, MoveState.RETURNING, durable=True, parked=None, error="")
 

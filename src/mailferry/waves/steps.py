@@ -20,7 +20,7 @@ from mailferry.coexist import probe, routes
 from mailferry.coexist.parking import Released, is_parked
 from mailferry.copy.mailbox import copy_mailbox
 from mailferry.copy.work import Engine
-from mailferry.errors import RemoteProtocolError, SafetyStop, Temporary
+from mailferry.errors import ConfigError, RemoteProtocolError, SafetyStop, Temporary
 from mailferry.ledger.directory import accounts_of
 from mailferry.ledger.rows import Lease
 from mailferry.model.wave import Move, MoveState, WaveState
@@ -82,7 +82,7 @@ async def ready(ctx: Context, move: Move, lease: Lease) -> Move:
     if found.route not in (Route.EXCHANGE.value, Route.PARKED.value):
         advice = f"mailferry route show {found.mail}"
         raise SafetyStop(f"its route is {found.route or 'missing'}, not exchange", about=found.dn, advice=advice)
-    await asyncio.gather(*(queue.listing() for queue in ctx.queues))  # nobody is parked at a queue out of reach
+    await asyncio.gather(*(queue.check() for queue in ctx.queues))  # nobody is parked at a queue out of reach
     await ctx.intend(move, lease, MoveState.PARKED)
     ctx.say(move, "parking")
     now = time.time()
@@ -95,7 +95,7 @@ async def settle(ctx: Context, move: Move, lease: Lease) -> Move:
     await divert(ctx, move)
     await forget(ctx, move)
     await prove(ctx, move)
-    return await ctx.enter(move, lease, MoveState.SETTLED)
+    return await ctx.enter(move, lease, MoveState.SETTLED, error="")
 
 
 async def catch_up(ctx: Context, move: Move, lease: Lease) -> Move:
@@ -103,7 +103,7 @@ async def catch_up(ctx: Context, move: Move, lease: Lease) -> Move:
     await ctx.intend(move, lease, MoveState.CAUGHT_UP)
     ctx.say(move, "catching up")
     await _copy(ctx, ctx.parked_engine(), move, lease)
-    return await ctx.enter(move, lease, MoveState.CAUGHT_UP)
+    return await ctx.enter(move, lease, MoveState.CAUGHT_UP, error="")
 
 
 async def verify(ctx: Context, move: Move, lease: Lease) -> Move:
@@ -123,7 +123,7 @@ async def verify(ctx: Context, move: Move, lease: Lease) -> Move:
     move = await ctx.read(move)  # approvals may have come since
     verified = await ctx.ledger.call(lambda db: db.verifications(lease.mailbox_id))
     await _approved(ctx, move, approval.lacking(move, verified, approval.parties(await ctx.wave(move), ctx.started_by)))
-    return await ctx.enter(move, lease, MoveState.VERIFIED)
+    return await ctx.enter(move, lease, MoveState.VERIFIED, error="")
 
 
 async def switch(ctx: Context, move: Move, lease: Lease) -> Move:
@@ -131,7 +131,7 @@ async def switch(ctx: Context, move: Move, lease: Lease) -> Move:
     ctx.say(move, "switching")
     await ctx.intend(move, lease, MoveState.SWITCHED)
     await set_route(ctx, move, Route.LOCAL, Route.PARKED)
-    return await ctx.enter(move, lease, MoveState.SWITCHED, durable=True)
+    return await ctx.enter(move, lease, MoveState.SWITCHED, durable=True, error="")
 
 
 async def release(ctx: Context, move: Move, lease: Lease) -> Move:
@@ -188,18 +188,27 @@ async def prove(ctx: Context, move: Move) -> None:
 
 async def let_go(ctx: Context, move: Move) -> str:
     """Release what waits in every queue, by the route of now. Returns what still waits for a server, for people;
-    Temporary while something still waits for the route."""
+    Temporary while something still waits for the route: from here no way leads back, so that a command that is wrong
+    is tried again until somebody has corrected it, and waited for where that will do."""
     ctx.say(move, "releasing")
-    await asyncio.gather(*(queue.forget() for queue in ctx.queues))
+    await asyncio.gather(*(queue.forget_or_wait() for queue in ctx.queues))
+    kept = ""
     if ctx.probe is not None:
-        await probe.clear(ctx.queues, ctx.probe, move.mail)
+        try:
+            await probe.clear(ctx.queues, ctx.probe, move.mail)
+        except ConfigError as error:  # a probe that is delivered is better than mail that is not
+            kept = f"a probe message may have been delivered: {error.message}"
     found = await ctx.directory.call(lambda people, _: routes.find_id(people, move.source_id))
     releases = (queue.release(move.mail, anew=found.forwards_copies) for queue in ctx.queues)
-    released: list[Released] = await asyncio.gather(*releases)
+    try:
+        released: list[Released] = await asyncio.gather(*releases)
+    except ConfigError as error:
+        raise Temporary(error.message, about=move.mail, advice=error.advice) from error
     left = [one for each in released for one in each.left]
     if any(is_parked(one) for one in left):
         raise Temporary(f"{len(left)} messages are still parked after a release", about=move.mail)
-    return f"{len(left)} messages wait for the store: {left[0].why or 'being delivered'}" if left else ""
+    waits = f"{len(left)} messages wait for the store: {left[0].why or 'being delivered'}" if left else ""
+    return "; ".join(filter(None, (kept, waits)))
 
 
 async def patiently(ctx: Context, move: Move, work: Callable[[], Awaitable[T]]) -> T:
