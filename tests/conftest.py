@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
@@ -22,6 +23,9 @@ from lab.samba import Samba
 
 _numbers = itertools.count()
 LOG_TAIL = 3000
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # pytest was started by `… &`: what it starts would be deaf to ^C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
