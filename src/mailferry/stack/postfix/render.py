@@ -314,7 +314,8 @@ SERVICES = """\
 # What is queued anew (a release with forwarding) does not wait a minute.
 pickup unix n - n 2 1 pickup
 cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
+# Woken every 10 s, not every 300: of a message that arrives just during a reload nobody else tells it.
+qmgr unix n - n 10 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
 rewrite unix - - n - - trivial-rewrite
 bounce unix - - n - 0 bounce
