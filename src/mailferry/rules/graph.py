@@ -6,7 +6,7 @@ Source: Graph v1.0, messageRule, mailboxSettings. Invariant: a key that is set a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from mailferry.model.rule import Audience, Behaviour, Deed, OutOfOffice, Predicate, Rule
@@ -17,6 +17,7 @@ _CONDITIONS = {row.graph: what for what, row in CONDITIONS.items() if row.graph}
 _ACTIONS = {row.graph: what for what, row in ACTIONS.items() if row.graph}
 _AUDIENCE = {"none": Audience.NONE, "contactsonly": Audience.KNOWN, "all": Audience.ALL}
 Value = Mapping[str, Any]
+T = TypeVar("T")
 
 
 def is_rule(value: Value) -> bool:
@@ -41,44 +42,38 @@ def behaviour(owner: str, found: Iterable[tuple[str, Value]]) -> Behaviour:
 
 def _rule(origin: str, value: Value) -> Rule:
     unknown: list[str] = []
-    conditions = _tests(value.get("conditions"), unknown)
-    exceptions = _tests(value.get("exceptions"), unknown)
-    actions = []
-    for name, given in (value.get("actions") or {}).items():
-        if not _is_set(given) or name.startswith("@"):
-            continue
-        what = _ACTIONS.get(name)
-        found = None if what is None else _values(ACTIONS[what], given)
-        if what is None or found is None:
-            unknown.append(name)
-        else:
-            actions.append(Deed(what, found))
+    conditions = _parts(value.get("conditions"), _CONDITIONS, CONDITIONS, unknown)
+    exceptions = _parts(value.get("exceptions"), _CONDITIONS, CONDITIONS, unknown)
+    actions = _parts(value.get("actions"), _ACTIONS, ACTIONS, unknown)
     order = value.get("sequence")
     return Rule(
         name=str(value.get("displayName") or "without a name"),
         order=order if isinstance(order, int) else 0,
         origin=origin,
-        conditions=tuple(conditions),
-        exceptions=tuple(exceptions),
-        actions=tuple(actions),
+        conditions=tuple(Predicate(*one) for one in conditions),
+        exceptions=tuple(Predicate(*one) for one in exceptions),
+        actions=tuple(Deed(*one) for one in actions),
         enabled=value.get("isEnabled") is not False,
         error="it is in error" if value.get("hasError") is True else "",
         unknown=tuple(unknown),
     )
 
 
-def _tests(given: Value | None, unknown: list[str]) -> list[Predicate]:
-    tests = []
+def _parts(
+    given: Value | None, known: Mapping[str, T], rows: Mapping[T, Row], unknown: list[str]
+) -> list[tuple[T, tuple[str, ...]]]:
+    """What is set of conditions, exceptions or actions, with its values."""
+    parts = []
     for name, value in (given or {}).items():
         if not _is_set(value) or name.startswith("@"):
             continue
-        what = _CONDITIONS.get(name)
-        found = None if what is None else _values(CONDITIONS[what], value)
+        what = known.get(name)
+        found = None if what is None else _values(rows[what], value)
         if what is None or found is None:
             unknown.append(name)
         else:
-            tests.append(Predicate(what, found))
-    return tests
+            parts.append((what, found))
+    return parts
 
 
 def _values(row: Row, value: Any) -> tuple[str, ...] | None:
