@@ -6,6 +6,7 @@ Source: [MS-OXWSRULES] §2.2.4, [MS-OXWOOF]. Invariant: an element that is not k
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TypeVar
 from xml.etree import ElementTree
 
 from mailferry.model.rule import Action, Audience, Behaviour, Condition, Deed, OutOfOffice, Predicate, Rule
@@ -16,6 +17,7 @@ _CONDITIONS = {what.value: what for what in Condition}
 _ACTIONS = {what.value: what for what in Action}
 _AUDIENCE = {"none": Audience.NONE, "known": Audience.KNOWN, "all": Audience.ALL}
 Element = ElementTree.Element
+T = TypeVar("T")
 
 
 def is_answer(root: Element) -> bool:
@@ -37,9 +39,13 @@ def _rule(origin: str, element: Element) -> Rule:
         name=_text(parts.get("DisplayName")) or "without a name",
         order=int(order) if order.isdigit() else 0,
         origin=origin,
-        conditions=tuple(_tests(parts.get("Conditions"), unknown)),
-        exceptions=tuple(_tests(parts.get("Exceptions"), unknown)),
-        actions=tuple(_actions(parts.get("Actions"), unknown)),
+        conditions=tuple(
+            Predicate(*one) for one in _found_in(parts.get("Conditions"), _CONDITIONS, CONDITIONS, unknown)
+        ),
+        exceptions=tuple(
+            Predicate(*one) for one in _found_in(parts.get("Exceptions"), _CONDITIONS, CONDITIONS, unknown)
+        ),
+        actions=tuple(Deed(*one) for one in _found_in(parts.get("Actions"), _ACTIONS, ACTIONS, unknown)),
         enabled=_text(parts.get("IsEnabled")).lower() != "false",
         error=_error(parts),
         unknown=tuple(unknown),
@@ -60,29 +66,19 @@ _PARTS = frozenset(
 )
 
 
-def _tests(element: Element | None, unknown: list[str]) -> Iterator[Predicate]:
+def _found_in(
+    element: Element | None, known: Mapping[str, T], rows: Mapping[T, Row], unknown: list[str]
+) -> Iterator[tuple[T, tuple[str, ...]]]:
+    """What is set of conditions, exceptions or actions, with its values."""
     for one in element if element is not None else ():
-        what = _CONDITIONS.get(_name(one))
-        found = None if what is None else _values(CONDITIONS[what], one)
-        if what is None or found is None:
-            if _text(one).lower() != "false":
-                unknown.append(_name(one))
-        else:
-            yield Predicate(what, found)
-
-
-def _actions(element: Element | None, unknown: list[str]) -> Iterator[Deed]:
-    for one in element if element is not None else ():
-        what = _ACTIONS.get(_name(one))
+        what = known.get(_name(one))
+        found = None if what is None else _values(rows[what], one)
         if what is Action.REPLY:
-            yield Deed(what)  # the answer names a message, not its text
-            continue
-        found = None if what is None else _values(ACTIONS[what], one)
-        if what is None or found is None:
-            if _text(one).lower() != "false":
-                unknown.append(_name(one))
-        else:
-            yield Deed(what, found)
+            found = ()  # the answer names a message, not its text
+        if what is not None and found is not None:
+            yield what, found
+        elif _text(one).lower() != "false":
+            unknown.append(_name(one))
 
 
 def _values(row: Row, element: Element) -> tuple[str, ...] | None:
