@@ -160,11 +160,14 @@ def master(settings: Settings) -> str:
     return f"""\
 # Rendered by `mailferry stack render postfix`; changes are lost at the next rendering.
 # service  type  private unpriv chroot wakeup maxproc command
-# From outside. smtpd only asks whether a recipient exists; cleanup expands groups.
+# From outside. smtpd only asks whether a recipient exists; cleanup expands groups. Each smtpd ends after ten sessions
+# (max_use): one that asked for a route while the directory was away answers 451 for that address until it ends.
 {settings.listen} inet n - n - - smtpd
+    -o max_use=10
     -o virtual_alias_maps=
 # From Exchange.
 {settings.listen_exchange} inet n - n - - smtpd
+    -o max_use=10
     -o syslog_name=postfix/from-exchange
     -o virtual_alias_maps=
     -o mynetworks=$exchange_networks
@@ -252,6 +255,7 @@ def _submission_services(settings: Settings) -> str:
         return ""
     secure = settings.certificate is not None
     rest = f"""\
+    -o max_use=10
     -o virtual_alias_maps=
     -o smtpd_sasl_auth_enable=yes
     -o smtpd_tls_auth_only={"yes" if secure else "no"}
