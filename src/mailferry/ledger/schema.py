@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-HEAD = "0003"
+HEAD = "0004"
 VERSION_TABLE = "ledger_version"
 
 metadata = sa.MetaData(

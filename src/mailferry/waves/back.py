@@ -31,6 +31,8 @@ async def unpark(ctx: Context, move: Move, lease: Lease, why: str) -> Move:
         await ctx.intend(move, lease, MoveState.UNPARKING)
         move = await ctx.enter(move, lease, MoveState.UNPARKING, error=why)
     await ctx.intend(move, lease, MoveState.SEEDED)
+    for one in ctx.companions:
+        await one.withdraw(move, lease)
     kept = await to_exchange(ctx, move)
     left = await let_go(ctx, move)
     error = "; ".join(filter(None, (move.error, kept, left)))

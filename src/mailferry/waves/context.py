@@ -29,6 +29,7 @@ from mailferry.model.wave import Move, MoveState, Wave
 from mailferry.net import ldap
 from mailferry.sources.base import Source
 from mailferry.targets.base import Target
+from mailferry.waves.companion import Companion
 
 T = TypeVar("T")
 
@@ -77,8 +78,9 @@ async def finished(work: asyncio.Future[T]) -> T:
 class Context:
     """`engine`: copies before and after the park; its gate is closed while the run is paused. `queues`: the MTAs.
     `source`, `target`: Exchange and the store on the way forth; `store_mailbox`, `exchange_mailbox`: on the way back.
-    `probe`: None where none is wanted. `exchange`: what sets targetAddress, None where Mailferry does not.
-    `progress`, `run_id`: of the job at work. `say`: told what a move is doing, for people."""
+    `companions`: what goes with the messages. `probe`: None where none is wanted. `exchange`: what sets targetAddress,
+    None where Mailferry does not. `progress`, `run_id`: of the job at work. `say`: told what a move is doing, for
+    people."""
 
     engine: Engine
     directory: Directory
@@ -91,6 +93,7 @@ class Context:
     open_domain: str = ""
     probe: Probe | None = None
     exchange: TargetAddresses | None = None
+    companions: Sequence[Companion] = ()
     fresh_seconds: float = FRESH_SECONDS
     started_by: str = field(default_factory=person)
     run_id: int | None = None

@@ -118,6 +118,8 @@ async def _pass(ctx: Context, engine: Engine, move: Move, lease: Lease) -> Count
             about=move.mail,
             advice="mailferry report names them and why; run it again when that is mended",
         )
+    for one in ctx.companions:
+        await one.bring_back(move, lease)
     return counts
 
 
@@ -132,6 +134,8 @@ async def _arrive(ctx: Context, move: Move, lease: Lease, left: int) -> Move:
     """The route says `exchange`: release. `left`: messages that could not go back."""
     kept = await patiently(ctx, move, lambda: to_exchange(ctx, move))
     waits = await patiently(ctx, move, lambda: let_go(ctx, move))
+    for one in ctx.companions:
+        await one.withdraw(move, lease)
     told = [f"{left} messages could not go back: mailferry report"] if left else []
     text = "; ".join(filter(None, (*told, kept, waits)))
     return await ctx.enter(move, lease, MoveState.ROLLED_BACK, durable=True, released=time.time(), error=text)

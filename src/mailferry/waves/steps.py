@@ -52,6 +52,9 @@ async def begin(ctx: Context, move: Move, lease: Lease) -> Move:
 async def seed(ctx: Context, move: Move, lease: Lease) -> Move:
     """A whole pass, and the right-person check."""
     await _copy(ctx, ctx.engine, move, lease)
+    for one in ctx.companions:
+        ctx.say(move, one.name)
+        await one.seed(move, lease)
     evidence = move.evidence
     found = from_data(evidence)
     if found is None or found.verdict is not Verdict.CONFIRMED:
@@ -102,7 +105,7 @@ async def catch_up(ctx: Context, move: Move, lease: Lease) -> Move:
     """The last pass before the switch."""
     await ctx.intend(move, lease, MoveState.CAUGHT_UP)
     ctx.say(move, "catching up")
-    await _copy(ctx, ctx.parked_engine(), move, lease)
+    await _catch_up(ctx, move, lease)
     return await ctx.enter(move, lease, MoveState.CAUGHT_UP, error="")
 
 
@@ -114,7 +117,7 @@ async def verify(ctx: Context, move: Move, lease: Lease) -> Move:
     for _ in range(VERIFY_ROUNDS - 1):
         if score <= Score.GOOD:
             break
-        await _copy(ctx, ctx.parked_engine(), move, lease)
+        await _catch_up(ctx, move, lease)
         score = await _score(ctx, move, lease)
     if score is Score.POOR:
         raise SafetyStop(
@@ -130,6 +133,8 @@ async def switch(ctx: Context, move: Move, lease: Lease) -> Move:
     """The route says `local`: from now on the open mailbox is the one."""
     ctx.say(move, "switching")
     await ctx.intend(move, lease, MoveState.SWITCHED)
+    for one in ctx.companions:
+        await one.activate(move, lease)
     await set_route(ctx, move, Route.LOCAL, Route.PARKED)
     return await ctx.enter(move, lease, MoveState.SWITCHED, durable=True, error="")
 
@@ -138,14 +143,16 @@ async def release(ctx: Context, move: Move, lease: Lease) -> Move:
     """What is parked goes to the store."""
     await ctx.intend(move, lease, MoveState.RELEASED)
     left = await let_go(ctx, move)
-    return await ctx.enter(move, lease, MoveState.RELEASED, released=time.time(), error=left)
+    error = "; ".join(filter(None, (left, *[await one.complete(move, lease) for one in ctx.companions])))
+    return await ctx.enter(move, lease, MoveState.RELEASED, released=time.time(), error=error)
 
 
 async def sweep(ctx: Context, move: Move, lease: Lease) -> Move:
     """What came into the old mailbox after the last pass comes over; nothing else is touched."""
     engine = replace(ctx.engine, policy=replace(ctx.engine.policy, source_wins=False))
     await _copy(ctx, engine, move, lease)
-    return await ctx.enter(move, lease, MoveState.SWEPT, error="")
+    left = "; ".join(filter(None, [await one.complete(move, lease) for one in ctx.companions]))
+    return await ctx.enter(move, lease, MoveState.SWEPT, error=left)
 
 
 async def set_route(ctx: Context, move: Move, route: Route, only_from: Route) -> routes.Changed:
@@ -227,6 +234,12 @@ async def _copy(ctx: Context, engine: Engine, move: Move, lease: Lease) -> None:
     await copy_mailbox(engine, ctx.source(move), ctx.target(move), lease, run_id=ctx.run_id, progress=ctx.progress)
 
 
+async def _catch_up(ctx: Context, move: Move, lease: Lease) -> None:
+    await _copy(ctx, ctx.parked_engine(), move, lease)
+    for one in ctx.companions:
+        await one.catch_up(move, lease)
+
+
 async def _score(ctx: Context, move: Move, lease: Lease) -> Score:
     settings = ctx.settings
     done = await verify_mailbox(
@@ -237,7 +250,7 @@ async def _score(ctx: Context, move: Move, lease: Lease) -> Score:
         content=Content(settings.content),
         share=settings.share,
     )
-    return done.score
+    return max([done.score, *[await one.verify(move, lease) for one in ctx.companions]])
 
 
 async def _now(ctx: Context, move: Move) -> None:
