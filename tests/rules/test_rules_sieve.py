@@ -419,7 +419,7 @@ def test_10_000_rules(place: Path) -> None:
         (b"\xff\xfe\x00", "neither UTF-8 nor UTF-16"),
         (b'[{"Name": "x"', "not JSON"),
         (b'[{"a": 1}]', "neither a rule"),
-        (b"[1]", "a rule is an object"),
+        (b"[1]", "a row is an object"),
         (b"[" * 100_000, "not JSON"),
         (b"<a><b></a>", "not XML"),
         (b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "document type"),
