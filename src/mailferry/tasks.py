@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
@@ -40,6 +41,17 @@ async def both(first: Awaitable[A], second: Awaitable[B]) -> tuple[A, B]:
     if isinstance(other, BaseException):
         raise other
     return one, other
+
+
+async def finished(work: asyncio.Future[A]) -> A:
+    """The result of what cannot be stopped; whoever is cancelled meanwhile still waits for its end."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        while not work.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
+        raise
 
 
 class Budget:

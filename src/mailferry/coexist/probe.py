@@ -16,6 +16,7 @@ from email.utils import format_datetime, localtime
 
 from mailferry.coexist.parking import LOOK_SECONDS, Queue, Waiting, is_parked
 from mailferry.errors import SafetyStop, Temporary
+from mailferry.tasks import finished
 
 _TEXT = "A test of Mailferry whether mail waits while this mailbox is moved. It may be deleted."
 SMTP_SECONDS = 30.0
@@ -70,7 +71,8 @@ async def clear(queues: Sequence[Queue], probe: Probe, address: str) -> None:
 
 async def _one(name: str, at: tuple[str, int], queues: Sequence[Queue], probe: Probe, address: str) -> None:
     sender = probe.new_sender()
-    await asyncio.to_thread(_send, name, at, sender, address)
+    # who is stopped here waits until it is sent, or it would come into the queue after `clear` has looked there
+    await finished(asyncio.ensure_future(asyncio.to_thread(_send, name, at, sender, address)))
     deadline = time.monotonic() + probe.seconds
     seen, missed = False, 0
     while True:

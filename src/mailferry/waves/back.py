@@ -13,7 +13,8 @@ from mailferry.errors import SafetyStop
 from mailferry.ledger.rows import Lease
 from mailferry.model.wave import Move, MoveState
 from mailferry.stack.postfix.settings import Route
-from mailferry.waves.context import Context, finished
+from mailferry.tasks import finished
+from mailferry.waves.context import Context
 from mailferry.waves.steps import let_go, set_route
 
 

@@ -7,7 +7,6 @@ Invariant: a call that was begun in a thread has ended when its caller goes on, 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -29,6 +28,7 @@ from mailferry.model.wave import Move, MoveState, Wave
 from mailferry.net import ldap
 from mailferry.sources.base import Source
 from mailferry.targets.base import Target
+from mailferry.tasks import finished
 from mailferry.waves.companion import Companion
 
 T = TypeVar("T")
@@ -61,17 +61,6 @@ class Directory:
     def _call(self, fn: Callable[[People, Audit], T]) -> T:
         with self._held.use() as connection:
             return fn(self._people(connection), self._audit)
-
-
-async def finished(work: asyncio.Future[T]) -> T:
-    """The result of what cannot be stopped; whoever is cancelled meanwhile still waits for its end."""
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        while not work.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([work])
-        raise
 
 
 @dataclass(slots=True)

@@ -26,11 +26,12 @@ from mailferry.ledger.rows import Lease
 from mailferry.model.wave import Move, MoveState, WaveState
 from mailferry.plan.waves import park_from, times
 from mailferry.stack.postfix.settings import Route
+from mailferry.tasks import finished
 from mailferry.verify.mailbox import verify_mailbox
 from mailferry.verify.reading import Content
 from mailferry.verify.score import Score
 from mailferry.waves import approval
-from mailferry.waves.context import Context, T, finished
+from mailferry.waves.context import Context, T
 from mailferry.waves.evidence import Verdict, as_data, from_data, gather
 from mailferry.waves.people import check_move, read_one, tied_addresses
 
