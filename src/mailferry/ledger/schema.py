@@ -307,3 +307,97 @@ move = sa.Table(
     sa.Column("forecast", Json, nullable=False),
     sa.UniqueConstraint("wave_id", "source_id"),
 )
+
+# A process of `mailferry worker`. heartbeat and the next two tables' times: by the database's clock.
+worker = sa.Table(
+    "worker",
+    metadata,
+    _id(),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("places", sa.Integer, nullable=False),
+    sa.Column("started", sa.Double, nullable=False),
+    sa.Column("heartbeat", sa.Double, nullable=False),
+    sa.Column("draining", sa.Boolean, nullable=False),
+    sa.Column("ended", sa.Double),
+)
+
+# What a run asked of the workers: one move to one goal. worker_id, started, heard: of who does it, or did it last.
+job = sa.Table(
+    "job",
+    metadata,
+    _id(),
+    sa.Column("run_id", sa.Integer, sa.ForeignKey("run.id"), nullable=False, index=True),
+    sa.Column("move_id", sa.Integer, sa.ForeignKey("move.id"), nullable=False, index=True),
+    sa.Column("verb", sa.Text, nullable=False),
+    sa.Column("who", Words, nullable=False),
+    sa.Column("worker_id", sa.Integer, sa.ForeignKey("worker.id")),
+    sa.Column("started", sa.Double),
+    sa.Column("heard", sa.Double, nullable=False),
+    sa.Column("ended", sa.Double),
+    sa.Column("lanes", sa.Integer, nullable=False),
+    sa.Column("deaths", sa.Integer, nullable=False),
+    sa.Column("doing", Words, nullable=False),
+    sa.Column("expected", sa.BigInteger, nullable=False),
+    sa.Column("counts", Json, nullable=False),
+    sa.Column("error", Json),
+    sa.Index("ix_job_open", "run_id", postgresql_where=sa.text("ended IS NULL"), sqlite_where=sa.text("ended IS NULL")),
+)
+
+# What may be used by so many at once, over all hosts: connections to a server, places in a wave. Free: `until` is past.
+slot = sa.Table(
+    "slot",
+    metadata,
+    sa.Column("endpoint_id", sa.Integer, sa.ForeignKey("endpoint.id"), primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("job_id", sa.Integer),
+    sa.Column("until", sa.Double, nullable=False),
+)
+
+# A folder of events, contacts, tasks or notes and where it goes. mailbox, target_key, source_id and kind together are
+# unique by put_collection's own check: an id may be too long for PostgreSQL's index.
+item_collection = sa.Table(
+    "item_collection",
+    metadata,
+    _id(),
+    _mailbox_id(),
+    sa.Column("target_key", Words, nullable=False),
+    sa.Column("source_id", Words, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("path", Json, nullable=False),
+    sa.Column("place", Words),
+    sa.Column("source_token", Words, nullable=False),
+    sa.Column("target_token", Words, nullable=False),
+    sa.Column("completed", sa.Double),
+)
+
+# key: digest of source_id, which may be long. digest: of the bytes sent, NULL where they were not ours.
+item = sa.Table(
+    "item",
+    metadata,
+    sa.Column("collection_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("state", sa.SmallInteger, nullable=False),
+    sa.Column("key", sa.LargeBinary(20), primary_key=True),
+    sa.Column("source_id", Words, nullable=False),
+    sa.Column("version", Words, nullable=False),
+    sa.Column("uid", Words, nullable=False),
+    sa.Column("href", Words, nullable=False),
+    sa.Column("etag", Words, nullable=False),
+    sa.Column("digest", sa.LargeBinary(20)),
+    sqlite_with_rowid=False,
+)
+
+# Why an item did not come, or what is different about it. key empty: the collection itself. happens: the item's date.
+item_note = sa.Table(
+    "item_note",
+    metadata,
+    sa.Column("collection_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.LargeBinary(20), primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("reason", sa.Text, primary_key=True),
+    sa.Column("text", Words, nullable=False),
+    sa.Column("item_class", Words, nullable=False),
+    sa.Column("happens", Words, nullable=False),
+    sa.Column("seen", sa.Double, nullable=False),
+    sqlite_with_rowid=False,
+)

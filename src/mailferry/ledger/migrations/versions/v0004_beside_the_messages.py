@@ -5,9 +5,101 @@ A migration is history: it never imports `schema.py`, and is not changed once re
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+from alembic import op
+
 revision = "0004"
 down_revision = "0003"
 
 
 def upgrade() -> None:
-    pass
+    op.create_table(
+        "worker",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("places", sa.Integer(), nullable=False),
+        sa.Column("started", sa.Double(), nullable=False),
+        sa.Column("heartbeat", sa.Double(), nullable=False),
+        sa.Column("draining", sa.Boolean(), nullable=False),
+        sa.Column("ended", sa.Double(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name="pk_worker"),
+    )
+    op.create_table(
+        "job",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("run_id", sa.Integer(), nullable=False),
+        sa.Column("move_id", sa.Integer(), nullable=False),
+        sa.Column("verb", sa.Text(), nullable=False),
+        sa.Column("who", sa.Text(), nullable=False),
+        sa.Column("worker_id", sa.Integer(), nullable=True),
+        sa.Column("started", sa.Double(), nullable=True),
+        sa.Column("heard", sa.Double(), nullable=False),
+        sa.Column("ended", sa.Double(), nullable=True),
+        sa.Column("lanes", sa.Integer(), nullable=False),
+        sa.Column("deaths", sa.Integer(), nullable=False),
+        sa.Column("doing", sa.Text(), nullable=False),
+        sa.Column("expected", sa.BigInteger(), nullable=False),
+        sa.Column("counts", sa.Text(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(["run_id"], ["run.id"], name="fk_job_run_id"),
+        sa.ForeignKeyConstraint(["move_id"], ["move.id"], name="fk_job_move_id"),
+        sa.ForeignKeyConstraint(["worker_id"], ["worker.id"], name="fk_job_worker_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_job"),
+    )
+    op.create_index("ix_job_run_id", "job", ["run_id"])
+    op.create_index("ix_job_move_id", "job", ["move_id"])
+    unended = sa.text("ended IS NULL")
+    op.create_index("ix_job_open", "job", ["run_id"], postgresql_where=unended, sqlite_where=unended)
+    op.create_table(
+        "slot",
+        sa.Column("endpoint_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("job_id", sa.Integer(), nullable=True),
+        sa.Column("until", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(["endpoint_id"], ["endpoint.id"], name="fk_slot_endpoint_id"),
+        sa.PrimaryKeyConstraint("endpoint_id", "number", name="pk_slot"),
+    )
+    op.create_table(
+        "item_collection",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("mailbox_id", sa.Integer(), nullable=False),
+        sa.Column("target_key", sa.Text(), nullable=False),
+        sa.Column("source_id", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("place", sa.Text(), nullable=True),
+        sa.Column("source_token", sa.Text(), nullable=False),
+        sa.Column("target_token", sa.Text(), nullable=False),
+        sa.Column("completed", sa.Double(), nullable=True),
+        sa.ForeignKeyConstraint(["mailbox_id"], ["mailbox.id"], name="fk_item_collection_mailbox_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_item_collection"),
+    )
+    op.create_index("ix_item_collection_mailbox_id", "item_collection", ["mailbox_id"])
+    op.create_table(
+        "item",
+        sa.Column("collection_id", sa.Integer(), nullable=False, autoincrement=False),
+        sa.Column("state", sa.SmallInteger(), nullable=False),
+        sa.Column("key", sa.LargeBinary(20), nullable=False),
+        sa.Column("source_id", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("uid", sa.Text(), nullable=False),
+        sa.Column("href", sa.Text(), nullable=False),
+        sa.Column("etag", sa.Text(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(20), nullable=True),
+        sa.PrimaryKeyConstraint("collection_id", "key", name="pk_item"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "item_note",
+        sa.Column("collection_id", sa.Integer(), nullable=False, autoincrement=False),
+        sa.Column("key", sa.LargeBinary(20), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("item_class", sa.Text(), nullable=False),
+        sa.Column("happens", sa.Text(), nullable=False),
+        sa.Column("seen", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("collection_id", "key", "kind", "reason", name="pk_item_note"),
+        sqlite_with_rowid=False,
+    )
