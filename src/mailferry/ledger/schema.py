@@ -401,3 +401,49 @@ item_note = sa.Table(
     sa.Column("seen", sa.Double, nullable=False),
     sqlite_with_rowid=False,
 )
+
+# Who is to have which right in whose mailbox: one row per owner, person, access and folder, by put's own check, since a
+# path may be too long to index.
+permission = sa.Table(
+    "permission",
+    metadata,
+    _id(),
+    sa.Column("owner", Words, nullable=False, index=True),
+    sa.Column("person", Words, nullable=False, index=True),
+    sa.Column("access", sa.Text, nullable=False),
+    sa.Column("folder", Words, nullable=False),
+    sa.Column("rights", sa.Text, nullable=False),
+    sa.Column("note", Words, nullable=False),
+    sa.Column("origin", Words, nullable=False),
+    sa.Column("wanted", sa.Boolean, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("why", Words, nullable=False),
+    sa.Column("changed", sa.Double, nullable=False),
+)
+
+# The letters that Mailferry has added to an identifier's rights on a folder of the target, which it alone takes away.
+permission_given = sa.Table(
+    "permission_given",
+    metadata,
+    _id(),
+    sa.Column("owner", Words, nullable=False, index=True),
+    sa.Column("person", Words, nullable=False),
+    sa.Column("folder", Json, nullable=False),
+    sa.Column("identifier", Words, nullable=False),
+    sa.Column("letters", sa.Text, nullable=False),
+)
+
+# What was uploaded of somebody's rules, and what their scripts were before.
+sieve_upload = sa.Table(
+    "sieve_upload",
+    metadata,
+    _id(),
+    sa.Column("key", Words, nullable=False, unique=True),
+    sa.Column("mail", Words, nullable=False, index=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("before", Words, nullable=False),
+    sa.Column("ours", Json, nullable=False),
+    sa.Column("parts", Json, nullable=False),
+    sa.Column("put_off", Words, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)

@@ -5,8 +5,10 @@ Invariant: nothing is dropped by reading: what a reader does not know stands in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 
 class Condition(Enum):
@@ -131,6 +133,15 @@ class Junk:
 
 
 @dataclass(frozen=True, slots=True)
+class Forwarding:
+    """All mail goes on to others, before any rule. `keep_copy`: the mailbox gets it, too. `origin` as for rules."""
+
+    to: tuple[str, ...]
+    keep_copy: bool
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
 class Behaviour:
     """What one mailbox does by itself. `owner`: its address, or how the export calls it."""
 
@@ -138,3 +149,32 @@ class Behaviour:
     rules: tuple[Rule, ...] = ()
     out_of_office: OutOfOffice | None = None
     junk: Junk = Junk()
+    forwarding: Forwarding | None = None
+
+
+class UploadState(Enum):
+    """Where a person's converted rules stand on the open side."""
+
+    UPLOADED = "uploaded"  # there, and not in force
+    ACTIVE = "active"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What was uploaded to somebody's scripts, and what was there before.
+
+    `key`: server and user. `before`: the person's own script that was active, "" if none was. `ours`: name → digests
+    (SHA-256) of all that was ever put under it; what has another is the person's by now. `parts`: what became of each
+    rule (name, origin, rating, active, notes). `put_off`: why it is not in force though it should be, or the other way
+    round; "" if all is as it should be. `at`: seconds since the epoch.
+    """
+
+    key: str
+    mail: str
+    state: UploadState = UploadState.UPLOADED
+    before: str = ""
+    ours: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parts: tuple[Mapping[str, Any], ...] = ()
+    put_off: str = ""
+    at: float = 0.0

@@ -103,3 +103,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("collection_id", "key", "kind", "reason", name="pk_item_note"),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "sieve_upload",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("mail", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("before", sa.Text(), nullable=False),
+        sa.Column("ours", sa.Text(), nullable=False),
+        sa.Column("parts", sa.Text(), nullable=False),
+        sa.Column("put_off", sa.Text(), nullable=False),
+        sa.Column("at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_sieve_upload"),
+        sa.UniqueConstraint("key", name="uq_sieve_upload_key"),
+    )
+    op.create_index("ix_sieve_upload_mail", "sieve_upload", ["mail"])
