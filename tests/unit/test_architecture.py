@@ -25,8 +25,9 @@ TABLE: dict[str, set[str]] = {
     "coexist": {"directory", "stack"},
     "rules": {"wire"},
     "groupware": {"wire"},
-    "waves": {"copy", "verify", "coexist"},
-    "ops": {"copy", "verify", "directory", "stack", "coexist", "waves", "rules", "maillog"},
+    "sharing": {"rules", "plan"},
+    "waves": {"copy", "verify", "coexist", "sharing"},
+    "ops": {"copy", "verify", "directory", "stack", "coexist", "waves", "rules", "sharing", "maillog"},
     "cli": {"ops"},
 }
 MODULES = sorted(ROOT.rglob("*.py"))

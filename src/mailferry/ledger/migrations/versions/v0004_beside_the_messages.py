@@ -118,3 +118,32 @@ def upgrade() -> None:
         sa.UniqueConstraint("key", name="uq_sieve_upload_key"),
     )
     op.create_index("ix_sieve_upload_mail", "sieve_upload", ["mail"])
+    op.create_table(
+        "permission",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("person", sa.Text(), nullable=False),
+        sa.Column("access", sa.Text(), nullable=False),
+        sa.Column("folder", sa.Text(), nullable=False),
+        sa.Column("rights", sa.Text(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("wanted", sa.Boolean(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("changed", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_permission"),
+    )
+    op.create_index("ix_permission_owner", "permission", ["owner"])
+    op.create_index("ix_permission_person", "permission", ["person"])
+    op.create_table(
+        "permission_given",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("person", sa.Text(), nullable=False),
+        sa.Column("folder", sa.Text(), nullable=False),
+        sa.Column("identifier", sa.Text(), nullable=False),
+        sa.Column("letters", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_permission_given"),
+    )
+    op.create_index("ix_permission_given_owner", "permission_given", ["owner"])

@@ -1,0 +1,1 @@
+"""Permissions of Exchange → rights of the open side: readers of exports and the conversion. Pure."""
