@@ -28,6 +28,7 @@ MISS = ["store message in folder: INBOX"]
 OWNER = Owner(
     me=(ME, "a.bell@acme.example"),
     people=lambda text: ("b@acme.example", "c@acme.example") if text == "staff" else (text,) if "@" in text else None,
+    reach=lambda text: "staff@acme.example" if text == "staff" else text if "@" in text else None,
     folder=lambda path: path.replace("\\", "/").replace("Inbox", "INBOX") if path.startswith("Inbox") else None,
     domains=("acme.example",),
 )
@@ -340,7 +341,9 @@ def test_out_of_office_as_powershell_and_graph_say_it() -> None:
     }
     row |= {"InternalMessage": html, "ExternalMessage": "Outside.", "ExternalAudience": 2}
     (found,) = behaviours("x.json", json.dumps(row).encode())
-    assert found.out_of_office == replace(AWAY, internal="Away & gone.\n\nAnn", origin="x.json:1")
+    said = replace(AWAY, start="2020-01-01T00:00:00", end="2090-01-01T00:00:00", origin="x.json:1")
+    assert found.out_of_office == replace(said, internal="Away & gone.\n\nAnn")
+    assert "2020-01-01T00:00:00 says no time zone, and is taken for UTC" in script_of(out_of_office=said).parts[0].notes
     graph: dict[str, Any] = {"status": "scheduled", "externalAudience": "all", "internalReplyMessage": "Inside."}
     graph |= {"scheduledStartDateTime": {"dateTime": "2020-01-01T01:00:00.0000000", "timeZone": "Europe/Berlin"}}
     graph |= {"scheduledEndDateTime": {"dateTime": "2090-01-01T00:00:00", "timeZone": "UTC"}}

@@ -126,10 +126,14 @@ class OutOfOffice:
 
 @dataclass(frozen=True, slots=True)
 class Junk:
-    """Addresses and domains whose mail is never, or always, junk."""
+    """Addresses and domains whose mail is never, or always, junk. `only_safe`: all other mail is. `contacts`: who is
+    among the owner's contacts is safe, too."""
 
     safe: tuple[str, ...] = ()
     blocked: tuple[str, ...] = ()
+    enabled: bool = True
+    only_safe: bool = False
+    contacts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mailferry.errors import Permanent, UserError
 from mailferry.model.folder import INBOX, SpecialUse
-from mailferry.model.rule import Behaviour, Rule
+from mailferry.model.rule import Behaviour, Junk, Rule
 from mailferry.plan.folders import PREFERRED
 from mailferry.plan.wellknown import special_use_by_name
 from mailferry.rules.convert import Converted, convert
@@ -111,8 +111,13 @@ def _merged(files: Sequence[Path]) -> list[Behaviour]:
 def _with(one: Behaviour, more: Behaviour) -> Behaviour:
     origins = {_content(rule) for rule in one.rules}
     new = tuple(rule for rule in more.rules if _content(rule) not in origins)
-    junk = more.junk if more.junk.safe or more.junk.blocked else one.junk
-    return replace(one, rules=one.rules + new, out_of_office=more.out_of_office or one.out_of_office, junk=junk)
+    return replace(
+        one,
+        rules=one.rules + new,
+        out_of_office=more.out_of_office or one.out_of_office,
+        junk=one.junk if more.junk == Junk() else more.junk,
+        forwarding=more.forwarding or one.forwarding,
+    )
 
 
 def _content(rule: Rule) -> Rule:
@@ -134,6 +139,7 @@ def _owner(one: Behaviour, options: Options) -> Owner:
     return Owner(
         me=me,
         people=lambda text: (text,) if _ADDRESS.fullmatch(text) else None,
+        reach=lambda text: text if _ADDRESS.fullmatch(text) else None,
         folder=lambda path: _folder(path, options.separator),
         domains=domains,
         extensions=options.extensions,

@@ -1,6 +1,7 @@
 """A mailbox's rules, out-of-office and junk lists → one Sieve script, with what became of each. Pure.
 
-Order as in Exchange: junk, out-of-office (which replies whatever the rules do), then the rules. Invariants: a rule
+Order as in Exchange: forwarding of all mail (which needs no mailbox), junk, out-of-office (which replies whatever the
+rules do), then the rules. Invariants: a rule
 stands in the script whole, or as a comment that says what its owner has to do; nothing is guessed; the same input
 gives the same script.
 """
@@ -11,9 +12,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mailferry.model.rule import Action, Audience, Behaviour, Deed, Junk, OutOfOffice, Rule
+from mailferry.errors import Permanent
+from mailferry.model.rule import Action, Audience, Behaviour, Deed, Forwarding, Junk, OutOfOffice, Rule
 from mailferry.rules.names import ACTIONS, Rating
-from mailferry.rules.predicates import Owner, Said, current, people_of, test_of, utc
+from mailferry.rules.predicates import Owner, Said, current, moment, test_of
 from mailferry.wire import sieve
 from mailferry.wire.sieve import Command, Comment, Tag, all_of, any_of, not_
 
@@ -42,33 +44,59 @@ class Converted:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """`text`: the script, "" where it would do nothing. `parts` in its order."""
+    """`text`: the script, "" where it would do nothing. `parts` in its order. `owner`: as the export calls them."""
 
     text: str
     parts: tuple[Converted, ...]
+    owner: str = ""
 
 
 def convert(behaviour: Behaviour, owner: Owner) -> Script:
     """The script of one mailbox."""
     parts: list[Converted] = []
-    if behaviour.junk.safe or behaviour.junk.blocked:
+    room = _Room(owner.redirects)
+    if behaviour.forwarding is not None:
+        parts.append(_offered(_forwarding(behaviour.forwarding, owner, room), owner))
+    if behaviour.junk.safe or behaviour.junk.blocked or behaviour.junk.only_safe:
         parts.append(_offered(_junk(behaviour.junk, owner, behaviour.owner), owner))
     if behaviour.out_of_office is not None:
         parts.append(_offered(_out_of_office(behaviour.out_of_office, owner), owner))
-    room = _Room(owner.redirects)
     for rule in sorted(behaviour.rules, key=lambda one: one.order):
         parts.append(_rule(rule, owner, room))
-    if not any(part.active and part.commands for part in parts):
-        return Script("", tuple(parts))
-    head = Comment(f"Made by Mailferry from the rules of {behaviour.owner} in Exchange.")
-    shown: list[Command | Comment] = [head]
+    return Script(_written(behaviour.owner, parts), tuple(parts), behaviour.owner)
+
+
+def pieces(script: Script, most: int) -> list[str]:
+    """The script as scripts of at most `most` bytes each, which do the same one after the other. Permanent: one rule
+    alone is larger than that."""
+    found: list[list[Converted]] = [[]]
+    size = 0
+    for part in script.parts:
+        own = len(_text(script.owner, [part]).encode())
+        if own > most:
+            advice = "it stays in Exchange alone: shorten it there, or raise the server's limit"
+            raise Permanent(f"{part.name} is a script of {own} bytes, and the server takes {most}", advice=advice)
+        if found[-1] and size + own > most:
+            found.append([])
+            size = 0
+        found[-1].append(part)
+        size += own
+    return [text for one in found if (text := _written(script.owner, one))]
+
+
+def _written(owner: str, parts: Sequence[Converted]) -> str:
+    return _text(owner, parts) if any(part.active and part.commands for part in parts) else ""
+
+
+def _text(owner: str, parts: Sequence[Converted]) -> str:
+    shown: list[Command | Comment] = [Comment(f"Made by Mailferry from the rules of {owner} in Exchange.")]
     for part in parts:
         shown.append(Comment(_remark(part)))
         if part.active:
             shown += part.commands
         elif part.commands:
             shown.append(Comment(sieve.body(part.commands)))
-    return Script(sieve.script(shown), tuple(parts))
+    return sieve.script(shown)
 
 
 def _remark(part: Converted) -> str:
@@ -150,9 +178,8 @@ def _flag(*flags: str) -> list[Command]:
 def _filed(deed: Deed, owner: Owner, said: Said, *, copy: bool) -> list[Command] | None:
     name = owner.folder(deed.values[0]) if deed.values else None
     if name is None:
-        said.notes.append(
-            f"{deed.what.value}: the folder {deed.values[0] if deed.values else '(none)'} did not come over"
-        )
+        folder = deed.values[0] if deed.values else "(none)"
+        said.notes.append(f"{deed.what.value}: the folder {folder} did not come over; make it, and the rule anew")
         return None
     create, needs = _create(owner)
     tags = (*((Tag(":copy"),) if copy else ()), *create)
@@ -175,18 +202,30 @@ def _delete(deed: Deed, owner: Owner, said: Said, room: _Room) -> list[Command]:
 
 
 def _redirect(deed: Deed, owner: Owner, said: Said, room: _Room) -> list[Command] | None:
-    addresses = people_of(deed.values, owner, said, deed.what.value)
-    if addresses is None:
+    outward = _outward(deed.values, owner, said, deed.what.value)
+    if outward is None:
         return None
-    mine = {one.lower() for one in owner.me}
-    outward = [one for one in addresses if one.lower() not in mine]
-    if len(outward) < len(addresses):
-        said.note(Rating.APPROXIMATE, f"{deed.what.value}: not to its own mailbox, where it is already")
     if len(outward) > room.redirects:
         said.notes.append(f"{deed.what.value}: the server passes a message on to {owner.redirects} addresses at most")
         return None
     room.redirects -= len(outward)
     return [Command("redirect", (Tag(":copy"), one), _COPY) for one in outward]
+
+
+def _outward(values: Sequence[str], owner: Owner, said: Said, what: str) -> list[str] | None:
+    """Where mail is passed on to; None with a note where somebody is not known."""
+    found: dict[str, None] = {}
+    for value in values:
+        address = owner.reach(value)
+        if address is None:
+            said.note(Rating.MANUAL, f"{what}: nobody here is {value}")
+            return None
+        found[address] = None
+    mine = {one.lower() for one in owner.me}
+    outward = [one for one in found if one.lower() not in mine]
+    if len(outward) < len(found):
+        said.note(Rating.APPROXIMATE, f"{what}: not to its own mailbox, where it is already")
+    return outward
 
 
 def _categories(deed: Deed, owner: Owner, said: Said, room: _Room) -> list[Command] | None:
@@ -247,16 +286,30 @@ _ORDER = (
 """Flags come before what files the message with them; `stop` is the last."""
 
 
+def _forwarding(one: Forwarding, owner: Owner, room: _Room) -> Converted:
+    """Before all rules; without a copy kept the mailbox never sees the message."""
+    name = "Forwarding"
+    said = Said()
+    outward = _outward(one.to, owner, said, name)
+    if outward is not None and len(outward) > room.redirects:
+        said.note(Rating.MANUAL, f"the server passes a message on to {owner.redirects} addresses at most")
+    if said.rating is Rating.MANUAL or not outward:
+        return Converted(name, one.origin, Rating.MANUAL, tuple(said.notes))
+    room.redirects -= len(outward)
+    commands = [Command("redirect", (Tag(":copy"), address), _COPY) for address in outward]
+    if not one.keep_copy:
+        commands += [Command("discard"), Command("stop")]
+    return Converted(name, one.origin, said.rating, tuple(said.notes), commands=tuple(commands))
+
+
 def _out_of_office(one: OutOfOffice, owner: Owner) -> Converted:
     name = "Out of office"
     said = Said()
     tests = []
     for relation, value in (("ge", one.start), ("le", one.end)):
         if value:
-            when = utc(value)
-            if when is None:
-                said.note(Rating.MANUAL, f"{value} is not a time")
-            else:
+            when = moment(value, said)
+            if when is not None:
                 tests.append(current(relation, when))
     inside, outside = one.internal.strip(), one.external.strip() if one.audience is not Audience.NONE else ""
     if one.audience is Audience.KNOWN and outside:
@@ -285,21 +338,28 @@ def _out_of_office(one: OutOfOffice, owner: Owner) -> Converted:
 
 
 def _junk(junk: Junk, owner: Owner, origin: str) -> Converted:
-    """Blocked senders into Junk. Who is safe can only be kept from that: what a filter before says stays."""
+    """Blocked senders into Junk; where only safe ones are trusted, everybody else. Who is safe can only be kept from
+    that: what a filter before says stays."""
     said = Said()
     blocked, safe = _senders(junk.blocked), _senders(junk.safe)
     if safe:
         said.note(
             Rating.APPROXIMATE, f"{len(junk.safe)} safe senders: a spam filter before the mailbox does not know them"
         )
-    if not blocked:
-        return Converted("Junk", origin, said.rating, tuple(said.notes))
-    test = any_of(blocked)
-    if safe:
+    if junk.contacts and (blocked or junk.only_safe):
+        rating = Rating.MANUAL if junk.only_safe else Rating.APPROXIMATE
+        said.note(rating, "senders among the contacts are not known to Sieve, so that nobody is safe for that reason")
+    test = not_(any_of(safe)) if junk.only_safe else any_of(blocked)
+    if safe and not junk.only_safe:
         test = all_of([test, not_(any_of(safe))])
     create, needs = _create(owner)
     block = (Command("fileinto", (*create, owner.junk), needs), Command("stop"))
-    return Converted("Junk", origin, said.rating, tuple(said.notes), commands=(Command("if", test=test, block=block),))
+    commands = (Command("if", test=test, block=block),) if blocked or junk.only_safe else ()
+    if said.rating is Rating.MANUAL or not junk.enabled:
+        notes = tuple(said.notes) if junk.enabled else ("it is switched off", *said.notes)
+        kept = () if said.rating is Rating.MANUAL else commands
+        return Converted("Junk", origin, said.rating, notes, junk.enabled, kept)
+    return Converted("Junk", origin, said.rating, tuple(said.notes), commands=commands)
 
 
 def _senders(values: Sequence[str]) -> list[sieve.Test]:

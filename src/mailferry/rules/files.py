@@ -6,6 +6,7 @@ Invariant: a file is read whole or refused with its name, and the line where tha
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from mailferry.errors import UserError
 from mailferry.model.rule import Behaviour
@@ -40,8 +41,4 @@ def _of_rows(name: str, rows: list[exports.Row], owner: str) -> list[Behaviour]:
         if not powershell.is_row(row):
             raise UserError("neither a rule nor an automatic reply", about=f"{name}:{number}", advice=_ADVICE)
     found = powershell.behaviours((f"{name}:{number}", row) for number, row in enumerate(rows, start=1))
-    return [one if one.owner != "the mailbox" else _owned(one, owner) for one in found]
-
-
-def _owned(one: Behaviour, owner: str) -> Behaviour:
-    return Behaviour(owner, one.rules, one.out_of_office, one.junk)
+    return [one if one.owner != "the mailbox" else replace(one, owner=owner) for one in found]

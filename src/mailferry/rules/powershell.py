@@ -1,7 +1,8 @@
 """What Get-InboxRule and its like export (rows of properties) → behaviours of mailboxes. Pure.
 
-Cmdlets: Get-InboxRule, Get-MailboxAutoReplyConfiguration, Get-MailboxJunkEmailConfiguration; a row's properties tell
-which. Invariant: a property that is set and not known stands in the rule's `unknown`.
+Cmdlets: Get-InboxRule, Get-MailboxAutoReplyConfiguration, Get-MailboxJunkEmailConfiguration, Get-Mailbox (for where all
+mail is forwarded to); a row's properties tell which. Invariant: a property that is set and not known stands in the
+rule's `unknown`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mailferry.model.rule import Audience, Behaviour, Condition, Deed, Junk, OutOfOffice, Predicate, Rule
+from mailferry.model.rule import Audience, Behaviour, Condition, Deed, Forwarding, Junk, OutOfOffice, Predicate, Rule
 from mailferry.rules import values
 from mailferry.rules.names import ACTIONS, CONDITIONS, MESSAGE_TYPE, Shape
 
@@ -40,6 +41,10 @@ _AUDIENCE |= {"1": Audience.KNOWN, "2": Audience.ALL}
 _STATES = {"disabled": "off", "enabled": "on", "scheduled": "timed", "0": "off", "1": "on", "2": "timed"}
 _BY_PROPERTY = {name.lower(): what for what, row in CONDITIONS.items() for name in row.powershell}
 _ACTION_BY_PROPERTY = {name.lower(): what for what, row in ACTIONS.items() for name in row.powershell}
+_OTHERS = frozenset(
+    ("autoreplystate", "trustedsendersanddomains", "blockedsendersanddomains", "delivertomailboxandforward")
+)
+"""What a row that is no rule is known by."""
 _RANGES = frozenset({Condition.DATES, Condition.SIZES})
 
 
@@ -48,6 +53,7 @@ def behaviours(rows: Iterable[tuple[str, Row]]) -> list[Behaviour]:
     rules: dict[str, list[Rule]] = {}
     away: dict[str, OutOfOffice] = {}
     junk: dict[str, Junk] = {}
+    forwarding: dict[str, Forwarding | None] = {}
     for number, (origin, row) in enumerate(rows):
         given = {name.lower(): value for name, value in row.items()}
         owner = _owner(given)
@@ -55,24 +61,26 @@ def behaviours(rows: Iterable[tuple[str, Row]]) -> list[Behaviour]:
         if "autoreplystate" in given:
             away[owner] = _out_of_office(origin, given)
         elif "trustedsendersanddomains" in given or "blockedsendersanddomains" in given:
-            safe = _texts(given.get("trustedsendersanddomains")) or ()
-            blocked = _texts(given.get("blockedsendersanddomains")) or ()
-            junk[owner] = Junk(safe, blocked)
+            junk[owner] = _junk(given)
+        elif "delivertomailboxandforward" in given:
+            forwarding[owner] = _forwarding(origin, given)
         else:
             rules[owner].append(_rule(origin, row, given, number))
-    return [Behaviour(one, tuple(rules[one]), away.get(one), junk.get(one, Junk())) for one in rules]
+    return [
+        Behaviour(one, tuple(rules[one]), away.get(one), junk.get(one, Junk()), forwarding.get(one)) for one in rules
+    ]
 
 
 def is_row(row: Row) -> bool:
     """Whether it looks like an object of one of these cmdlets."""
     names = {name.lower() for name in row}
-    return bool(names & {"autoreplystate", "trustedsendersanddomains", "blockedsendersanddomains"}) or (
+    return bool(names & _OTHERS) or (
         "name" in names and bool(names & {"ruleidentity", "stopprocessingrules", "movetofolder"})
     )
 
 
 def _owner(given: Row) -> str:
-    for name in ("mailboxownerid", "identity"):
+    for name in ("mailboxownerid", "primarysmtpaddress", "identity"):
         text = _text(given.get(name))
         if text:
             return text.rpartition("\\")[0] or text if name == "identity" else text
@@ -208,3 +216,22 @@ def _out_of_office(origin: str, given: Row) -> OutOfOffice:
         external=values.plain(_text(given.get("externalmessage"))),
         audience=_AUDIENCE.get(_text(given.get("externalaudience")).lower(), Audience.ALL),
     )
+
+
+def _junk(given: Row) -> Junk:
+    return Junk(
+        safe=_texts(given.get("trustedsendersanddomains")) or (),
+        blocked=_texts(given.get("blockedsendersanddomains")) or (),
+        enabled=_yes(given.get("enabled", True)),
+        only_safe=_yes(given.get("trustedlistsonly")),
+        contacts=_yes(given.get("contactstrusted")),
+    )
+
+
+def _forwarding(origin: str, given: Row) -> Forwarding | None:
+    """ForwardingAddress goes before ForwardingSmtpAddress, as in Exchange."""
+    for name in ("forwardingaddress", "forwardingsmtpaddress"):
+        if _is_set(given.get(name)):
+            to = tuple(values.person(one) for one in _texts(given[name]) or ())
+            return Forwarding(to, _yes(given["delivertomailboxandforward"]), origin)
+    return None

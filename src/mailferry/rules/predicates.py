@@ -27,13 +27,14 @@ _HEADER = re.compile(r"\s*([!-9;-~]+)\s*:\s*(.*)", re.DOTALL)
 @dataclass(frozen=True, slots=True)
 class Owner:
     """Whose rules these are, and what stands around them. `me`: all addresses, the primary one first. `people`: from
-    how an export names somebody (address, X.500, name) to addresses (several for a group), None: nobody knows.
-    `folder`: from Exchange's folder (parts joined by `\\`) to the target's name, None: there is none. `domains`: the
-    organisation's. `extensions`: what the server announces; None: whatever Pigeonhole has by itself. `redirects`: how
-    many a script may make for one message."""
+    how an export names somebody (address, X.500, name) to addresses (several for a group), None: nobody knows. `reach`:
+    likewise to the one address that reaches them all, a group's own. `folder`: from Exchange's folder (parts joined by
+    `\\`) to the target's name, None: there is none. `domains`: the organisation's. `extensions`: what the server
+    announces; None: whatever Pigeonhole has by itself. `redirects`: how many a script may make for one message."""
 
     me: tuple[str, ...]
     people: Callable[[str], tuple[str, ...] | None]
+    reach: Callable[[str], str | None]
     folder: Callable[[str], str | None]
     domains: tuple[str, ...] = ()
     extensions: frozenset[str] | None = None
@@ -127,12 +128,19 @@ def _body(values: Sequence[str], said: Said) -> sieve.Test:
     return sieve.Test("body", (Tag(":text"), Tag(":contains"), _one(keys)), needs=_BODY)
 
 
-def _people(headers: Sequence[str], what: Condition) -> Callable[[Sequence[str], Owner, Said], sieve.Test | None]:
-    def test(values: Sequence[str], owner: Owner, said: Said) -> sieve.Test | None:
-        addresses = people_of(values, owner, said, what.value)
-        return None if addresses is None else _address(headers, addresses)
+def _from(values: Sequence[str], owner: Owner, said: Said) -> sieve.Test | None:
+    """A group stands for its members, who write; a message to it has its own address."""
+    addresses = people_of(values, owner, said, Condition.FROM.value)
+    return None if addresses is None else _address(("from",), addresses)
 
-    return test
+
+def _sent_to(values: Sequence[str], owner: Owner, said: Said) -> sieve.Test | None:
+    found = {value: owner.reach(value) for value in values}
+    for value, address in found.items():
+        if address is None:
+            said.note(Rating.MANUAL, f"{Condition.SENT_TO.value}: nobody here is {value}")
+    known = tuple(dict.fromkeys(address for address in found.values() if address is not None))
+    return _address(_BOTH, known) if len(known) == len(set(found.values())) else None
 
 
 def _importance(values: Sequence[str], owner: Owner, said: Said) -> sieve.Test | None:
@@ -202,9 +210,8 @@ def _dates(one: Predicate, owner: Owner, said: Said) -> sieve.Test | None:
     tests = []
     for relation, value in zip(("ge", "le"), one.values, strict=True):
         if value:
-            when = utc(value)
+            when = moment(value, said)
             if when is None:
-                said.note(Rating.MANUAL, f"{one.what.value}: {value} is not a time")
                 return None
             tests.append(current(relation, when))
     return all_of(tests)
@@ -216,17 +223,19 @@ def current(relation: str, when: str) -> sieve.Test:
     return sieve.Test("currentdate", arguments, needs=_DATE)
 
 
-def utc(text: str) -> str | None:
-    """ISO 8601 (without a zone: UTC) → the moment as Sieve's `iso8601` writes it at zone +0000; None: not a time."""
+def moment(text: str, said: Said) -> str | None:
+    """ISO 8601 → the moment as Sieve's `iso8601` writes it at zone +0000; None with a note: not a time. Without a zone
+    it is taken for UTC, which is noted."""
     try:
         when = datetime.fromisoformat(text)
-    except ValueError:
+        if when.tzinfo is None:
+            said.note(Rating.APPROXIMATE, f"{text} says no time zone, and is taken for UTC")
+            when = when.replace(tzinfo=UTC)
+        found = when.astimezone(UTC)
+    except (ValueError, OverflowError):
+        said.note(Rating.MANUAL, f"{text} is not a time")
         return None
-    try:
-        moment = (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
-    except OverflowError:
-        return None
-    return f"{moment.replace(tzinfo=None, microsecond=0).isoformat()}+00:00"
+    return f"{found.replace(tzinfo=None, microsecond=0).isoformat()}+00:00"
 
 
 def _sizes(one: Predicate, owner: Owner, said: Said) -> sieve.Test | None:
@@ -257,8 +266,8 @@ _WITH_VALUES: Mapping[Condition, _Valued] = {
         [_contains(("subject",), values, said), _body(values, said)]
     ),
     _C.HEADER: _header_words,
-    _C.FROM: _people(("from",), _C.FROM),
-    _C.SENT_TO: _people(_BOTH, _C.SENT_TO),
+    _C.FROM: _from,
+    _C.SENT_TO: _sent_to,
     _C.IMPORTANCE: _importance,
     _C.SENSITIVITY: _sensitivity,
     _C.ITEM_CLASSES: _classes,

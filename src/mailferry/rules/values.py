@@ -42,8 +42,8 @@ def size(value: object) -> str | None:
 
 
 def time(value: str) -> str | None:
-    """ISO 8601 with a zone, from that or `/Date(MILLISECONDS)/`. None: anything else, as a date that depends on the
-    country; without a zone it is taken for UTC."""
+    """ISO 8601, with a zone where it says one, from that or `/Date(MILLISECONDS)/`. None: anything else, as a date that
+    depends on the country."""
     text = value.strip()
     if found := _JSON_DATE.fullmatch(text):
         try:
@@ -51,7 +51,7 @@ def time(value: str) -> str | None:
         except OverflowError:
             return None
     when = naive(text)
-    return None if when is None else (when if when.tzinfo else when.replace(tzinfo=UTC)).isoformat()
+    return None if when is None else when.isoformat()
 
 
 def naive(text: str) -> datetime | None:

@@ -73,7 +73,7 @@ def _line(buffer: bytearray) -> tuple[Line | None, int]:
         found = _WORD.match(buffer, at)
         if found is None:
             rest = buffer[at : at + MOST_LINE + 1]
-            if rest == b"\r" or (rest[:1] in (b'"', b"{") and b"\n" not in rest and len(rest) <= MOST_LINE):
+            if rest == b"\r" or (rest.startswith((b'"', b"{")) and b"\n" not in rest and len(rest) <= MOST_LINE):
                 return None, 0
             raise RemoteProtocolError("the server does not speak ManageSieve, or sends a line without an end")
         at = found.end()
