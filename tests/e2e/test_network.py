@@ -13,8 +13,10 @@ from tests.e2e import moves
 from tests.e2e.cases import BODY, MESSAGE, Case, NewCase, Point, everywhere, half
 from tests.e2e.moves import Done
 
-SQLITE = (("imap", "sqlite"), ("plain", "sqlite"))
-SOURCE = (("imap", "postgres"), ("maildir", "sqlite"))
+SQLITE = ("imap", "sqlite"), ("plain", "sqlite")
+SOURCE = ("imap", "postgres"), ("maildir", "sqlite")
+"""The targets and ledgers that meet a fault of the target's wire, or of the source's; neighbouring faults of one kind
+take them in turn."""
 
 IN_A_BODY = Point("a body", "source", "to_client", BODY, "end", 30, half)
 IN_A_MESSAGE = Point("a message", "target", "to_server", MESSAGE, "end", 30, half)
@@ -63,8 +65,8 @@ PASSING = (
 )
 
 
-@pytest.mark.parametrize("fault", PASSING, ids=[fault.name for fault in PASSING])
-def test_a_fault_that_passes_is_outlived(new_case: NewCase, fault: Fault) -> None:
+@pytest.mark.parametrize(("number", "fault"), list(enumerate(PASSING)), ids=[fault.name for fault in PASSING])
+def test_a_fault_that_passes_is_outlived(new_case: NewCase, number: int, fault: Fault) -> None:
     def scenario(case: Case) -> None:
         rule = fault.point.arm(case, fault.action, fault.times)
         done = case.move.run()
@@ -76,7 +78,8 @@ def test_a_fault_that_passes_is_outlived(new_case: NewCase, fault: Fault) -> Non
         assert fault.said in case.log(), case.name
         case.finish()
 
-    everywhere(new_case, SOURCE if fault.point.side == "source" else SQLITE, scenario, options="&timeout=3")
+    where = SOURCE if fault.point.side == "source" else SQLITE
+    everywhere(new_case, where[number % 2 :][:1], scenario, options="&timeout=3")
 
 
 STAYING = (
