@@ -137,7 +137,8 @@ class Recurrence:
     `month`: of YEARLY. `first_weekday`: where weeks begin, for WEEKLY with interval > 1. `until`: the last date, by
     the series' clock; `count`: occurrences; neither: without end. `calendar`: "" for the Gregorian, else its name
     (Exchange's lunar and other calendars, which iCalendar cannot say). `regenerates`: a task's next one begins when
-    the last was done.
+    the last was done. `rule`: RFC 5545's own text where a series that came as iCalendar follows none of these patterns;
+    only `frequency`, `until` and `count` then hold beside it.
     """
 
     frequency: Frequency
@@ -151,6 +152,7 @@ class Recurrence:
     count: int | None = None
     calendar: str = ""
     regenerates: bool = False
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +179,10 @@ class Event:
 
     `uid`: the iCalendar UID, from GlobalObjectId where the source has one, so that later invitations find the event.
     `all_day`: `start` and `end` are dates (midnight, end exclusive) in the creator's zone. `original`: of an exception,
-    the start that the pattern gives. `deleted`: original starts of occurrences that are gone. `reminder`: minutes
-    before the start; None: none. `sequence`: RFC 5545's. `meeting`: it has been sent to others, or came from them.
-    `mine`: the mailbox's owner is the organizer. `proposed`: tentative in the owner's calendar until answered is
-    `my_response`. `online`: the URL to join.
+    the start that the pattern gives. `deleted`: original starts of occurrences that are gone. `further`: starts beside
+    those of the pattern. `reminder`: minutes before the start; None: none. `sequence`: RFC 5545's. `meeting`: it has
+    been sent to others, or came from them. `mine`: the mailbox's owner is the organizer; else `my_response` is what the
+    owner answered. `online`: the URL to join.
     """
 
     uid: str
@@ -205,6 +207,7 @@ class Event:
     recurrence: Recurrence | None = None
     exceptions: tuple[Event, ...] = ()
     deleted: tuple[Moment, ...] = ()
+    further: tuple[Moment, ...] = ()
     original: Moment | None = None
     attached: tuple[Attached, ...] = ()
     sequence: int = 0
