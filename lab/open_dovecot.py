@@ -24,6 +24,7 @@ from mailferry.stack.dovecot.render import files
 from mailferry.stack.dovecot.settings import EXCHANGE, Backend, Ports, Proxy, Settings, Store
 from mailferry.stack.openldap.render import ADDRESSES
 from mailferry.stack.postfix.settings import Directory, Endpoint
+from mailferry.stack.words import openldap as openldap_words
 
 MASTER, MASTER_PASSWORD = "mailferry", "ferry-master"
 _QUICK = """
@@ -174,5 +175,5 @@ def directory_of(openldap: OpenLdap) -> Directory:
         suffix=openldap.suffix,
         bind=openldap.settings.lookup_dn,
         password=Secret(LOOKUP_PASSWORD),
-        addresses=ADDRESSES[openldap.settings.mail_schema],
+        words=openldap_words(ADDRESSES[openldap.settings.mail_schema]),
     )

@@ -29,6 +29,7 @@ from mailferry.stack.file import File
 from mailferry.stack.openldap.render import ADDRESSES
 from mailferry.stack.postfix.render import files
 from mailferry.stack.postfix.settings import Directory, Endpoint, Settings
+from mailferry.stack.words import openldap as openldap_words
 
 DOMAIN, OPEN_DOMAIN, EXCHANGE_DOMAIN = "acme.example", "open.acme.example", "exchange.acme.example"
 _RELOADED = "reload -- version"
@@ -165,7 +166,7 @@ def settings_of(
             suffix=openldap.suffix,
             bind=openldap.settings.lookup_dn,
             password=Secret(LOOKUP_PASSWORD),
-            addresses=ADDRESSES[openldap.settings.mail_schema],
+            words=openldap_words(ADDRESSES[openldap.settings.mail_schema]),
         ),
         listen=f"127.0.0.1:{here.port}",
         listen_exchange=f"127.0.0.1:{here.exchange_port}",

@@ -14,6 +14,7 @@ from mailferry.secret import Secret
 from mailferry.stack.postfix import render, tables
 from mailferry.stack.postfix.files import files
 from mailferry.stack.postfix.settings import Directory, Endpoint, Settings
+from mailferry.stack.words import openldap
 
 DIRECTORY = Directory(
     urls=("ldap://ldap1.acme.example", "ldaps://ldap2.acme.example"),
@@ -94,7 +95,7 @@ def test_each_table_asks_about_our_domains_and_its_own_alone() -> None:
 
 
 def test_the_schema_of_qmail_has_its_own_attribute() -> None:
-    qmail = replace(SETTINGS, directory=replace(DIRECTORY, addresses="mailAlternateAddress"))
+    qmail = replace(SETTINGS, directory=replace(DIRECTORY, words=openldap("mailAlternateAddress")))
     assert "(mailAlternateAddress=%s)" in tables.text(tables.RECIPIENTS, qmail)
 
 

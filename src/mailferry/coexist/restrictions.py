@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mailferry.coexist.routes import Audit, People, find
+from mailferry.coexist.people import People, find, read, search
+from mailferry.coexist.routes import Audit
+from mailferry.errors import UserError
 from mailferry.net import ldap
 from mailferry.wire import dn as names
 
 INTENDED, SET = "restriction intended", "restriction set"
 GATES_INTENDED, GATES_SET = "gates intended", "gates set"
-_NAME, _GATE = "mailferrySendOutside", "mailferryGate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,11 @@ class Restriction:
 def restriction(people: People, address: str) -> Restriction:
     """What holds for whoever has this address. UserError: nobody."""
     found = find(people, address)
-    entry = people.connection.read(found.dn, (_NAME,))
-    forbids = f"(&(objectClass=mailferryGroup)({_NAME}=FALSE)(member={names.in_filter(found.dn)}))"
-    groups = tuple(sorted(one.dn for one in people.connection.search(people.suffix, forbids, ("cn",))))
-    outside = entry is None or entry.text(_NAME) != "FALSE"
+    name = people.words.outside
+    entry = read(people, found.dn, (name,))
+    forbids = f"(&{people.words.group}({name}=FALSE)(member={names.in_filter(found.dn)}))"
+    groups = tuple(sorted(one.dn for one in search(people, forbids, ("cn",))))
+    outside = entry is None or entry.text(name) != "FALSE"
     return Restriction(found.dn, found.id, outside, groups, () if outside else _unmarked(people, found.members))
 
 
@@ -52,7 +54,7 @@ def set_outside(people: People, ledger: Audit, address: str, allowed: bool, *, d
     data = {"id": before.id, "dn": before.dn, "before": before.outside, "after": allowed}
     if before.outside != allowed and not dry_run:
         ledger.audit(INTENDED, **data)
-        step = ldap.Change("replace", _NAME, () if allowed else (b"FALSE",))
+        step = ldap.Change("replace", people.words.outside, () if allowed else (b"FALSE",))
         people.connection.modify(before.dn, [step])
         ledger.audit(SET, **data)
         return restriction(people, address)
@@ -71,12 +73,11 @@ class Gates:
 def gates(people: People, ledger: Audit, count: int, *, dry_run: bool = False) -> Gates:
     """Give each recipient that names people who may or may not send to it a gate of its own, of those from 1 to
     `count`; take it from those that name nobody any more. May be repeated; gates that fit stay."""
-    wanted, held = set[str](), dict[str, int]()
-    key = "(|(mailferryAcceptFrom=*)(mailferryRejectFrom=*)(mailferryGate=*))"
-    for entry in people.connection.search(people.suffix, key, ("mailferryAcceptFrom", "mailferryRejectFrom", _GATE)):
-        if entry.get("mailferryAcceptFrom") or entry.get("mailferryRejectFrom"):
-            wanted.add(entry.dn)
-        held.update((entry.dn, int(number)) for number in entry.texts(_GATE))
+    name = people.words.gate
+    if not name:
+        raise UserError("no attribute is named for gates", about="coexist.ad.gate", advice="see docs/route-store.md")
+    wanted = {one.dn for one in search(people, people.words.names_people, ("cn",))}
+    held = {one.dn: int(one.text(name) or 0) for one in search(people, f"({name}=*)", (name,))}
     kept: dict[int, str] = {}
     for dn in sorted(held, key=lambda one: (held[one], one)):
         if dn in wanted and 0 < held[dn] <= count:
@@ -91,9 +92,9 @@ def gates(people: People, ledger: Audit, count: int, *, dry_run: bool = False) -
     data = {"given": given, "taken": list(taken)}
     ledger.audit(GATES_INTENDED, **data)
     for dn in taken:  # before they are given to others
-        people.connection.modify(dn, [ldap.Change("replace", _GATE)])
+        people.connection.modify(dn, [ldap.Change("replace", name)])
     for dn, number in given.items():
-        people.connection.modify(dn, [ldap.Change("replace", _GATE, (str(number).encode(),))])
+        people.connection.modify(dn, [ldap.Change("replace", name, (str(number).encode(),))])
     ledger.audit(GATES_SET, **data)
     return found
 
@@ -101,14 +102,15 @@ def gates(people: People, ledger: Audit, count: int, *, dry_run: bool = False) -
 def _unmarked(people: People, members: tuple[str, ...]) -> tuple[str, ...]:
     """The groups among these, and within them, that have no mark."""
     found: list[str] = []
+    name = people.words.outside
     waiting, seen = list(members), set[str]()
     while waiting:
         dn = waiting.pop()
-        entry = people.connection.read(dn, ("objectClass", "member", _NAME)) if dn not in seen else None
+        entry = read(people, dn, ("objectClass", "member", name)) if dn not in seen else None
         seen.add(dn)
-        if entry is None or "mailferryGroup" not in entry.texts("objectClass"):
+        if entry is None or not {"mailferryGroup", "group"} & set(entry.texts("objectClass")):
             continue
         waiting += entry.texts("member")
-        if entry.text(_NAME) != "FALSE":
+        if entry.text(name) != "FALSE":
             found.append(dn)
     return tuple(sorted(found))

@@ -1,4 +1,4 @@
-"""Reads and changes routes: mailferryRoute and mailHost of one entry of the open directory.
+"""Changes routes: mailferryRoute and mailHost of one entry of the directory (people.py reads them).
 
 Moves no mail, and waits for nobody to have noticed (parking.py does). Invariants: a change stands in the ledger's audit
 before and after it is made; it is made only if the route is still what was read (compare and set, RFC 4511 §4.6), and
@@ -10,23 +10,23 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from mailferry.errors import IntegrityError, SafetyStop, Temporary, UserError
+from mailferry.coexist.people import People as People
+from mailferry.coexist.people import Routed as Routed
+from mailferry.coexist.people import addresses as addresses
+from mailferry.coexist.people import find as find
+from mailferry.coexist.people import find_id as find_id
+from mailferry.coexist.people import of_entry, read, search, seconds, time_text
+from mailferry.errors import SafetyStop, Temporary, UserError
 from mailferry.net import ldap
 from mailferry.net.ldap_errors import Refused, Result
 from mailferry.stack.postfix.settings import Route
-from mailferry.wire import dn as names
 
 FRESH_SECONDS = 24 * 3600.0
 INTENDED, SET = "route intended", "route set"
 """What the audit calls a change before and after."""
 
-_ATTRIBUTES = (
-    *("mail", "uid", "mailferrySourceId", "mailferryKind", "mailferryRoute", "mailHost", "mailferryRouteFreshUntil"),
-    *("mailferryForwardTo", "mailferryKeepCopy", "mailferryExternalAddress", "member", "mailferryExternalMember"),
-)
 _STALE = (Result.NO_SUCH_ATTRIBUTE, Result.VALUE_EXISTS, Result.CONSTRAINT)
 
 
@@ -37,82 +37,12 @@ class Audit(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class People:
-    """Where recipients are looked for. `addresses`: the attribute with every address. `open_domain`: the open side's
-    routing domain, in which the local part is a uid."""
-
-    connection: ldap.Connection
-    suffix: str
-    addresses: str = "mailLocalAddress"
-    open_domain: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Routed:
-    """A recipient as far as mail goes. `route`: the token as it stands, "" if there is none. `fresh_until`: seconds
-    since the epoch. `members`: DNs; `outside_members`: addresses."""
-
-    dn: str
-    id: str
-    mail: str
-    kind: str
-    route: str
-    store: str
-    fresh_until: float | None = None
-    forward_to: tuple[str, ...] = ()
-    keep_copy: bool = False
-    external: str = ""
-    members: tuple[str, ...] = ()
-    outside_members: tuple[str, ...] = ()
-
-    @property
-    def forwards_copies(self) -> bool:
-        """Whether Postfix forwards its mail and keeps a copy, as the route says now; it did not while parked."""
-        return self.route == Route.LOCAL.value and self.keep_copy and bool(self.forward_to)
-
-
-@dataclass(frozen=True, slots=True)
 class Changed:
     """What a change of a route was, or would be. `made`: False where it was so before, or in a dry run."""
 
     before: Routed
     after: Routed
     made: bool
-
-
-def find(people: People, address: str) -> Routed:
-    """Whoever has this address. UserError: nobody; IntegrityError: two."""
-    local, _, domain = address.rpartition("@")
-    if not local or not domain:
-        raise UserError("not an address", about=address, advice="for example alice@acme.example")
-    key = f"({people.addresses}={names.in_filter(address)})"
-    if domain.lower() == people.open_domain:
-        key = f"(&(uid={names.in_filter(local)})(mailferryRoute=*))"
-    found = list(people.connection.search(people.suffix, key, _ATTRIBUTES))
-    if not found:
-        advice = "`mailferry directory diff` shows whether the source has somebody new"
-        raise UserError("nobody in the directory has this address", about=address, advice=advice)
-    if len(found) > 1:
-        raise IntegrityError(f"it belongs to {found[0].dn} and to {found[1].dn}", about=address)
-    return _routed(found[0])
-
-
-def find_id(people: People, source_id: str) -> Routed:
-    """The recipient with this mailferrySourceId, whatever its address is by now. UserError: there is none."""
-    key = f"(mailferrySourceId={names.in_filter(source_id)})"
-    found = list(people.connection.search(people.suffix, key, _ATTRIBUTES))
-    if not found:
-        raise UserError("it is no longer in the directory", about=source_id, advice="mailferry directory diff")
-    if len(found) > 1:
-        raise IntegrityError(f"it is {found[0].dn} and {found[1].dn}", about=source_id)
-    return _routed(found[0])
-
-
-def addresses(people: People, source_id: str) -> tuple[str, ...]:
-    """All addresses of a recipient, its aliases and X.500 ones (IMCEAEX) included. UserError: there is none."""
-    found = find_id(people, source_id)
-    entry = people.connection.read(found.dn, ("mail", people.addresses))
-    return () if entry is None else tuple(dict.fromkeys([*entry.texts("mail"), *entry.texts(people.addresses)]))
 
 
 def set_route(
@@ -160,6 +90,10 @@ def change(
             advice=f"mailferry route show {before.mail}",
         )
     after = replace(before, route=route.value, store=before.store if store is None else store)
+    if people.words.ad and route is Route.EXCHANGE:  # as it was before anything was written there
+        after = replace(after, implied=True, store="")
+    elif after.route != before.route:
+        after = replace(after, implied=False)
     if route is Route.LOCAL and not after.store:
         raise UserError("the route local needs a store", about=before.dn, advice="name it with --store")
     if after.route != before.route:
@@ -167,10 +101,17 @@ def change(
         after = replace(after, fresh_until=float(int(time.time() + fresh_seconds)) if fresh_seconds else None)
     if dry_run:
         return Changed(before, after, made=False)
-    data: dict[str, Any] = {"id": before.id, "dn": before.dn, "before": _told(before), "after": _told(after)}
+    data: dict[str, Any] = {
+        "id": before.id,
+        "dn": before.dn,
+        "before": _told(people, before),
+        "after": _told(people, after),
+    }
     if after != before:
         ledger.audit(INTENDED, **data)
-        _modify(people.connection, before, after)
+        _modify(people, before, after)
+    if route is not Route.EXCHANGE:
+        _everywhere(people, after)
     ledger.audit(SET, **data)  # also when a killed run had made it: the intention then stands alone
     return Changed(before, after, made=after != before)
 
@@ -178,12 +119,13 @@ def change(
 def settle(people: People, ledger: Audit, now: float | None = None) -> list[str]:
     """Take the mark from routes that are no longer fresh; their DNs. If nobody calls this, mail that Exchange sends
     back is put off for longer, and none is lost."""
-    due = _time(time.time() if now is None else now)
+    due, name = time.time() if now is None else now, people.words.fresh
     settled = []
-    for one in list(people.connection.search(people.suffix, f"(mailferryRouteFreshUntil<={due})", _ATTRIBUTES)):
-        mark = one.get("mailferryRouteFreshUntil")
+    for one in list(search(people, f"({name}=*)", (name,))):
+        if seconds(one.text(name) or "", one.dn) > due:
+            continue
         try:
-            people.connection.modify(one.dn, [ldap.Change("delete", "mailferryRouteFreshUntil", mark)])
+            people.connection.modify(one.dn, [ldap.Change("delete", name, one.get(name))])
         except Refused as error:
             if error.result not in _STALE and error.result != Result.NO_SUCH_OBJECT:
                 raise
@@ -197,62 +139,54 @@ def settle(people: People, ledger: Audit, now: float | None = None) -> list[str]
 def members(people: People, group: Routed) -> Iterator[Routed]:
     """The members of a group that have an address, one search each."""
     for dn in group.members:
-        found = people.connection.read(dn, _ATTRIBUTES)
+        found = read(people, dn)
         if found is not None and found.text("mail"):
-            yield _routed(found)
+            yield of_entry(people, found)
 
 
-def _modify(connection: ldap.Connection, before: Routed, after: Routed) -> None:
+def _modify(people: People, before: Routed, after: Routed) -> None:
     """One modification that fails if the route is no longer `before`'s."""
+    words = people.words
     steps = [
-        ldap.Change("delete", "mailferryRoute", (before.route.encode(),)),
-        ldap.Change("add", "mailferryRoute", (after.route.encode(),)),
+        *([] if before.implied else [ldap.Change("delete", words.route, (before.route.encode(),))]),
+        *([] if after.implied else [ldap.Change("add", words.route, (after.route.encode(),))]),
     ]
     if after.store != before.store:
-        steps.append(ldap.Change("replace", "mailHost", (after.store.encode(),) if after.store else ()))
+        steps.append(ldap.Change("replace", words.store, (after.store.encode(),) if after.store else ()))
     if after.fresh_until != before.fresh_until:
         # by its value, too: a change that was long under way does not meet the same route, set again meanwhile
         for how, mark in (("delete", before.fresh_until), ("add", after.fresh_until)):
             if mark is not None:
-                steps.append(ldap.Change(how, "mailferryRouteFreshUntil", (_time(mark).encode(),)))
+                steps.append(ldap.Change(how, words.fresh, (time_text(mark, words).encode(),)))
     try:
-        connection.modify(before.dn, steps)
+        people.connection.modify(before.dn, steps)
     except Refused as error:
         if error.result not in _STALE:
             raise
         raise Temporary("somebody else has just changed its route", about=before.dn) from error
 
 
-def _routed(entry: ldap.Entry) -> Routed:
-    fresh = entry.text("mailferryRouteFreshUntil")
-    return Routed(
-        dn=entry.dn,
-        id=entry.text("mailferrySourceId") or "",
-        mail=entry.text("mail") or "",
-        kind=entry.text("mailferryKind") or "",
-        route=(entry.text("mailferryRoute") or "").lower(),
-        store=entry.text("mailHost") or "",
-        fresh_until=_seconds(fresh, entry.dn) if fresh else None,
-        forward_to=entry.texts("mailferryForwardTo"),
-        keep_copy=entry.text("mailferryKeepCopy") == "TRUE",
-        external=entry.text("mailferryExternalAddress") or "",
-        members=entry.texts("member"),
-        outside_members=entry.texts("mailferryExternalMember"),
-    )
+def _everywhere(people: People, wanted: Routed) -> None:
+    """Temporary unless every other server shows it: Postfix may ask any of them."""
+    lagging = []
+    for server in people.others:
+        try:
+            with ldap.Connection(server) as connection:
+                there = find_id(replace(people, connection=connection), wanted.id)
+        except (Temporary, UserError) as error:
+            lagging.append(f"{server.url}: {error.message}")
+            continue
+        if (there.route, there.store) != (wanted.route, wanted.store):
+            lagging.append(f"{server.url} shows {there.route} {there.store}".rstrip())
+    if lagging:
+        raise Temporary(
+            f"servers do not show its route {wanted.route} yet: {'; '.join(lagging)}",
+            about=wanted.dn,
+            advice="wait for their replication; take one that is gone out of the settings",
+            retry_after=1.0,
+        )
 
 
-def _told(one: Routed) -> dict[str, str]:
-    fresh = {} if one.fresh_until is None else {"fresh_until": _time(one.fresh_until)}
+def _told(people: People, one: Routed) -> dict[str, str]:
+    fresh = {} if one.fresh_until is None else {"fresh_until": time_text(one.fresh_until, people.words)}
     return {"route": one.route, "store": one.store, **fresh}
-
-
-def _time(seconds: float) -> str:
-    """Generalized time (RFC 4517 §3.3.13)."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%d%H%M%SZ")
-
-
-def _seconds(text: str, dn: str) -> float:
-    try:
-        return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        raise IntegrityError(f"mailferryRouteFreshUntil is {text}", about=dn, advice="remove the attribute") from None

@@ -57,7 +57,7 @@ def opened(path: Path, ledger: str | None, default_ledger: Callable[[], str]) ->
     mta = mta_of(postfix)
     db = open_ledger(ledger or whole.ledger or default_ledger())
     with closing(db), ldap.Connection(server_of(target)) as connection:
-        people = routes.People(connection, target.suffix, settings.directory.addresses, settings.open_domain)
+        people = routes.People(connection, target.suffix, settings.directory.words, settings.open_domain)
         yield Place(settings, people, db, mta, postfix.fresh_hours, whole)
 
 

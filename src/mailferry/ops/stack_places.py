@@ -10,6 +10,7 @@ from mailferry.secret import Secret
 from mailferry.stack.openldap.render import ADDRESSES
 from mailferry.stack.openldap.settings import SERVICES, MailSchema
 from mailferry.stack.postfix.settings import Directory, Endpoint
+from mailferry.stack.words import openldap as openldap_words
 
 
 def lookup(directory: DirectorySettings, openldap: OpenLdap, urls: tuple[str, ...]) -> Directory:
@@ -19,7 +20,7 @@ def lookup(directory: DirectorySettings, openldap: OpenLdap, urls: tuple[str, ..
         suffix=directory.target.suffix,
         bind=f"cn=lookup,ou={SERVICES},{directory.target.suffix}",
         password=Secret.from_reference(openldap.lookup_password),
-        addresses=ADDRESSES[MailSchema(directory.schema_)],
+        words=openldap_words(ADDRESSES[MailSchema(directory.schema_)]),
         ca_file=openldap.ca_file,
     )
 

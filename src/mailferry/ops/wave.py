@@ -22,8 +22,10 @@ from mailferry.config.coexist import Coexist
 from mailferry.config.settings import Settings, read_settings
 from mailferry.copy.fleet import Caps, Fleet, Job
 from mailferry.copy.lease import leased
+from mailferry.copy.mailbox import Progress
 from mailferry.copy.policy import CopyPolicy
 from mailferry.copy.progress import Counts
+from mailferry.copy.work import Engine
 from mailferry.copy.worker import Worker
 from mailferry.errors import ConfigError, Fenced, SafetyStop, UserError
 from mailferry.ledger import open_ledger
@@ -41,6 +43,7 @@ from mailferry.plan.waves import seed_from, times
 from mailferry.secret import Secret
 from mailferry.stack.openldap.render import ADDRESSES
 from mailferry.stack.openldap.settings import MailSchema
+from mailferry.stack.words import Words, openldap
 from mailferry.waves.advance import CUTOVER, REHEARSE, SEED, SWEEP, Goal, advance
 from mailferry.waves.context import Context, Directory, LedgerDoor
 from mailferry.waves.rollback import ROLLBACK
@@ -58,7 +61,7 @@ class Site:
     ledger: str
     directory: ldap.Server
     suffix: str
-    addresses: str
+    words: Words
     open_domain: str
     mtas: tuple[parking.Mta, ...]
     probe: Probe | None
@@ -97,7 +100,7 @@ def site_of(config: Path, ledger: str | None, default_ledger: Callable[[], str])
         ledger or whole.ledger or default_ledger(),
         directory_server(directory.target),
         directory.target.suffix,
-        ADDRESSES[MailSchema(directory.schema_)],
+        openldap(ADDRESSES[MailSchema(directory.schema_)]),
         directory.exchange.routing_domain or "",
         _mtas(whole, coexist),
         _probe(whole, coexist),
@@ -222,39 +225,45 @@ def due(coexist: Coexist, move: Move, goal: Goal) -> bool:
 
 
 class _Task:
-    """What each worker does for one move; its `Context` is made by the first."""
+    """What each worker of a fleet does for one move; its `Context` is made by the first."""
 
     def __init__(self, site: Site, moves: Sequence[int], goal: Goal) -> None:
         self._site, self._moves, self._goal = site, moves, goal
         self._ctx: Context | None = None
 
     async def __call__(self, worker: Worker, number: int, lanes: int) -> Counts:
-        ledger, told = worker.engine.ledger, _Told(worker, number)
         if self._ctx is None:
-            self._ctx = context_of(self._site, worker)
-        ctx = replace(
-            self._ctx,
-            run_id=await worker.run_id,
-            progress=told.progress,
-            say=told.say,
-            source=lambda move: source_of(self._site.source(move), lanes),
-            target=lambda move: target_of(self._site.target(move), lanes),
-            exchange_mailbox=lambda move: target_of(self._site.source(move), lanes),
-            store_mailbox=lambda move: source_of(self._site.target(move), lanes),
-        )
-        move = await ledger.call(lambda db: ledger_waves.move_of(db, self._moves[number]))
-        keys = ctx.source(move).key, ctx.target(move).key
-        async with leased(ledger, *keys, worker.engine.policy.lease_seconds) as lease:
-            move = await ctx.read(move)
-            await advance(ctx, move, lease, self._goal)
-        return told.counts
+            self._ctx = context_of(self._site, worker.engine)
+        ctx = replace(self._ctx, run_id=await worker.run_id)
+        return await move_on(self._site, ctx, self._moves[number], self._goal, lanes, worker.progress(number))
+
+
+async def move_on(site: Site, ctx: Context, number: int, goal: Goal, lanes: int, progress: Progress) -> Counts:
+    """One move to a goal, under the lease of its mailbox: the job of a fleet's worker, and of a worker of many hosts.
+    The counts of its latest pass. Raises what stopped it, and Busy."""
+    ledger, told = ctx.ledger, _Told(progress)
+    ctx = replace(
+        ctx,
+        progress=told.progress,
+        say=told.say,
+        source=lambda move: source_of(site.source(move), lanes),
+        target=lambda move: target_of(site.target(move), lanes),
+        exchange_mailbox=lambda move: target_of(site.source(move), lanes),
+        store_mailbox=lambda move: source_of(site.target(move), lanes),
+    )
+    move = await ledger.call(lambda db: ledger_waves.move_of(db, number))
+    keys = ctx.source(move).key, ctx.target(move).key
+    async with leased(ledger, *keys, ctx.engine.policy.lease_seconds) as lease:
+        move = await ctx.read(move)
+        await advance(ctx, move, lease, goal)
+    return told.counts
 
 
 class _Told:
-    """What a job tells the supervisor: the counts of its latest pass, and what it is doing."""
+    """What a job tells: the counts of its latest pass, and what it is doing."""
 
-    def __init__(self, worker: Worker, number: int) -> None:
-        self._tell = worker.progress(number)
+    def __init__(self, tell: Progress) -> None:
+        self._tell = tell
         self.counts, self._expected, self._doing = Counts(), 0, ""
 
     def progress(self, counts: Counts, expected: int, waits: str) -> None:
@@ -266,15 +275,15 @@ class _Told:
         self._tell(self.counts, self._expected, text)
 
 
-def context_of(site: Site, worker: Worker) -> Context:
+def context_of(site: Site, engine: Engine) -> Context:
     """What one process shares among its moves."""
-    door = LedgerDoor(worker.engine.ledger)
+    door = LedgerDoor(engine.ledger)
 
     def people(connection: ldap.Connection) -> People:
-        return People(connection, site.suffix, site.addresses, site.open_domain)
+        return People(connection, site.suffix, site.words, site.open_domain)
 
     return Context(
-        worker.engine,
+        engine,
         Directory(site.directory, people, door),
         [parking.Queue(mta) for mta in site.mtas],
         site.coexist,

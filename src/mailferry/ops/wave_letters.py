@@ -92,7 +92,7 @@ def send(
             else:
                 due.append(move)
         with ldap.Connection(site.directory) as connection:
-            people = People(connection, site.suffix, site.addresses, site.open_domain)
+            people = People(connection, site.suffix, site.words, site.open_domain)
             letters = [_letter(site, settings, wave, move, when, read_one(people, move.source_id)) for move in due]
         if not dry_run:
             _hand_over(ledger, settings, letters, when, done, again)

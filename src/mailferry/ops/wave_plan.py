@@ -212,7 +212,7 @@ def _check(site: Site, store: str | None, settings: Mapping[str, Any]) -> None:
 def _world(config: Path, site: Site, ledger: Ledger, progress: Progress) -> _World:
     progress("reading the directory", 0, 0)
     with ldap.Connection(site.directory) as connection:
-        everybody = read_everybody(People(connection, site.suffix, site.addresses, site.open_domain))
+        everybody = read_everybody(People(connection, site.suffix, site.words, site.open_domain))
     recipients = everybody.recipients
     sharing = ties(recipients)
     parts = clusters((who for who, one in recipients.items() if one.kind in MOVERS), sharing.strong)

@@ -50,7 +50,7 @@ def show(site: Site, name: str) -> Shown:
         moves = tuple(one for one in every if one.wave_id == wave.id)
         waiting = {one.id: doubts for one in moves if (doubts := open_doubts(ledger, wave, one))}
     with ldap.Connection(site.directory) as connection:
-        everybody = read_everybody(People(connection, site.suffix, site.addresses, site.open_domain))
+        everybody = read_everybody(People(connection, site.suffix, site.words, site.open_domain))
     inside = {one.source_id: one.mail for one in moves if one.state is not MoveState.CANCELLED}
     strong = ties(everybody.recipients).strong
     within = [edge for edge in strong if edge.one in inside and edge.other in inside]

@@ -1,26 +1,31 @@
 """Everybody whom the open directory knows, for planning: who they are, who works in whose mailbox. Changes nothing.
 
-Reads what `directory sync` has written: recipients by their source's id, references turned back from DNs to ids.
+Reads what `directory sync` has written: recipients by their source's id, references turned back from DNs to ids; or
+Active Directory, where that is the only directory.
 Invariants: an address that two have belongs to none of them here, it is told; a mapping is taken for right only if
 directory and ledger agree on it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from mailferry.coexist.routes import People
+from mailferry.coexist.people import People, addresses_in, entry_of, has_mailbox, of_entry, read, recipient, search
 from mailferry.config.coexist import Coexist
 from mailferry.directory import addresses
 from mailferry.directory.mapping import dn_key
+from mailferry.directory.readers.ad import ActiveDirectory, Scope
+from mailferry.directory.readers.ad_entry import identity
 from mailferry.directory.sharing import WIDE
 from mailferry.errors import ConfigError, SafetyStop, UserError
 from mailferry.ledger.rows import DirectoryAccount
 from mailferry.model.recipient import Forwarding, Recipient, RecipientKind
 from mailferry.model.wave import Move
 from mailferry.net import ldap
+from mailferry.stack.postfix.settings import Route
 from mailferry.wire import dn as names
 
 _ATTRIBUTES = (
@@ -29,6 +34,8 @@ _ATTRIBUTES = (
     *("mailferryExternalMember", "manager", "mailferryEnabled", "mailferryForwardTo", "mailferryKeepCopy"),
     *("mailferryAcceptFrom", "mailferryRejectFrom", "mailferryInternalOnly", "mailferryPreference"),
 )
+_TIES = ("mailferryFullAccess", "mailferrySendOnBehalf")
+_UID = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _REFERENCES = ("mailferrySendOnBehalf", "mailferryFullAccess", "member", "owner", "manager")
 
 
@@ -68,11 +75,9 @@ class Everybody:
 
 
 def read_everybody(people: People) -> Everybody:
-    """All recipients that a sync has written. Raises what `ldap` raises."""
-    entries = list(people.connection.search(people.suffix, "(mailferrySourceId=*)", (*_ATTRIBUTES, people.addresses)))
-    found = Everybody(by_dn={dn_key(one.dn): one.text("mailferrySourceId") or "" for one in entries})
-    for entry in entries:
-        one = _known(entry, people.addresses, found.by_dn)
+    """All recipients. Raises what `ldap` raises."""
+    found = Everybody()
+    for one in _of_ad(people, found) if people.words.ad else _of_openldap(people, found):
         found.by_id[one.recipient.id] = one
         for address in {addresses.key(each) for each in (one.recipient.mail or "", *one.recipient.aliases) if each}:
             found.by_address.setdefault(address, []).append(one.recipient.id)
@@ -81,33 +86,59 @@ def read_everybody(people: People) -> Everybody:
 
 def read_one(people: People, source_id: str) -> Known:
     """Somebody by their id; references to others are left out. UserError: there is none."""
-    entry = next(_by(people, "mailferrySourceId", source_id), None)
-    if entry is None:
-        raise UserError("it is no longer in the directory", about=source_id, advice="mailferry directory diff")
-    return _known(entry, people.addresses, {})
+    entry = entry_of(people, source_id, _asked(people))
+    if not people.words.ad:
+        return _known(entry, people, {})
+    one = recipient(people, entry)
+    if one is None:
+        raise UserError("one of Exchange's own mailboxes is nobody's", about=entry.dn)
+    routed = of_entry(people, entry)
+    return _known_ad(one, routed.route, routed.store)
+
+
+def _of_openldap(people: People, found: Everybody) -> Iterator[Known]:
+    entries = list(search(people, "(mailferrySourceId=*)", _asked(people)))
+    found.by_dn.update({dn_key(one.dn): one.text("mailferrySourceId") or "" for one in entries})
+    for entry in entries:
+        yield _known(entry, people, found.by_dn)
+
+
+def _of_ad(people: People, found: Everybody) -> Iterator[Known]:
+    """Recipients as a sync would read them, with their routes."""
+    words = people.words
+    routes = {}
+    for entry in search(people, words.routed, ("objectGUID", words.route, words.store, "msExchMailboxGuid", "homeMDB")):
+        route = entry.text(words.route) or (Route.EXCHANGE.value if has_mailbox(entry) else "")
+        routes[identity(entry)] = route.lower(), entry.text(words.store) or ""
+    with ActiveDirectory(people.connection.server, Scope((people.suffix,))) as reader:
+        for one in reader.read():
+            if isinstance(one, Recipient):
+                found.by_dn[dn_key(one.where)] = one.id
+                yield _known_ad(one, *routes.get(one.id, ("", "")))
 
 
 def tied_addresses(people: People, source_id: str) -> tuple[str, ...]:
     """Those of everybody who may work in somebody's mailbox, or in whose mailboxes they may; of groups, the members, up
     to WIDE. () for who is not in the directory."""
-    connection = people.connection
-    entry = next(_by(people, "mailferrySourceId", source_id), None)
-    if entry is None:
+    try:
+        entry = entry_of(people, source_id, _asked(people))
+    except UserError:
         return ()
-    waiting = [*entry.texts("mailferryFullAccess"), *entry.texts("mailferrySendOnBehalf")]
+    ties = ("msExchDelegateListLink", "publicDelegates") if people.words.ad else _TIES
+    waiting = [other for name in ties for other in entry.texts(name)]
     found: dict[str, None] = {}
-    for name in ("mailferryFullAccess", "mailferrySendOnBehalf"):
-        for other in _by(people, name, entry.dn):
-            found |= dict.fromkeys((*other.texts("mail"), *other.texts(people.addresses)))
+    for name in ties:
+        for other in search(people, f"({name}={names.in_filter(entry.dn)})", _asked(people)):
+            found |= dict.fromkeys(addresses_in(people, other))
     seen: set[str] = set()
     while waiting and len(seen) < WIDE:
         dn = waiting.pop()
         if dn_key(dn) in seen:
             continue
         seen.add(dn_key(dn))
-        member = connection.read(dn, ("mail", "member", people.addresses))
+        member = read(people, dn, ("mail", "member", people.words.addresses))
         if member is not None:
-            found |= dict.fromkeys((*member.texts("mail"), *member.texts(people.addresses)))
+            found |= dict.fromkeys(addresses_in(people, member))
             waiting += member.texts("member")
     return tuple(found)
 
@@ -154,12 +185,22 @@ def _stop(message: str, one: Known) -> NoReturn:
     )
 
 
-def _by(people: People, name: str, value: str) -> Iterator[ldap.Entry]:
-    wanted = f"({name}={names.in_filter(value)})"
-    yield from people.connection.search(people.suffix, wanted, (*_ATTRIBUTES, people.addresses))
+def _asked(people: People) -> tuple[str, ...]:
+    return () if people.words.ad else (*_ATTRIBUTES, people.words.addresses)
 
 
-def _known(entry: ldap.Entry, name: str, by_dn: Mapping[str, str]) -> Known:
+def _known_ad(one: Recipient, route: str, store: str) -> Known:
+    """`uid`: the account's name, unless it could not be the name of a folder."""
+    account = (one.account or "").lower()
+    uid = account if _UID.fullmatch(account) else ""
+    return Known(one, uid, route, store, _language(one.preferences))
+
+
+def _language(preferences: Mapping[str, tuple[str, ...]]) -> str:
+    return next(iter(preferences.get("msExchUserCulture", ())), "").partition(",")[0]
+
+
+def _known(entry: ldap.Entry, people: People, by_dn: Mapping[str, str]) -> Known:
     def of(attribute: str) -> tuple[str, ...]:
         found = (by_dn.get(dn_key(dn)) for dn in entry.texts(attribute))
         return tuple(one for one in found if one)
@@ -177,7 +218,7 @@ def _known(entry: ldap.Entry, name: str, by_dn: Mapping[str, str]) -> Known:
         where=entry.dn,
         name=entry.text("displayName") or entry.text("cn") or "",
         mail=mail,
-        aliases=tuple(each for each in entry.texts(name) if each != mail),
+        aliases=tuple(each for each in entry.texts(people.words.addresses) if each != mail),
         x500=entry.texts("mailferryX500"),
         mailbox_guid=entry.text("mailferryMailboxGuid"),
         enabled=entry.text("mailferryEnabled") != "FALSE",
@@ -192,9 +233,8 @@ def _known(entry: ldap.Entry, name: str, by_dn: Mapping[str, str]) -> Known:
         forwarding=Forwarding(forward, entry.text("mailferryKeepCopy") == "TRUE") if forward else None,
         preferences=preferences,
     )
-    language = next(iter(preferences.get("msExchUserCulture", ())), "").partition(",")[0]
     route = (entry.text("mailferryRoute") or "").lower()
-    return Known(one, entry.text("uid") or "", route, entry.text("mailHost") or "", language)
+    return Known(one, entry.text("uid") or "", route, entry.text("mailHost") or "", _language(preferences))
 
 
 def _kind(text: str | None) -> RecipientKind:

@@ -23,6 +23,8 @@ def files(settings: Settings) -> Iterator[File]:
     yield File("dovecot.conf", conf(settings).encode(), place=here / "dovecot.conf")
     for search in searches.searches(settings):
         yield File(search.file, searches.text(search, settings).encode(), 0o640, here / search.file)
+    if settings.directory.words.ad:
+        yield File(searches.LDAPRC, b"REFERRALS off\n", place=here / searches.LDAPRC)
     if settings.store is not None and settings.store.master is not None:
         yield File("masters", masters(settings.store).encode(), 0o640, here / "masters")
     if settings.proxy is not None:

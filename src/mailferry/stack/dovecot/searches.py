@@ -19,8 +19,10 @@ _BIND = (
     "# In processes of their own, many at once: a domain controller that is slow holds up those alone who need it.",
     "blocking = yes",
 )
-_ENABLED = "(!(mailferryEnabled=FALSE))"
-_ROUTED = "(mailferryRoute=*)"
+LDAPRC = "ldaprc"
+"""Options of the LDAP library (ldap.conf(5)) for Active Directory."""
+_QUOTA = "<quota>=quota_rule=*:bytes=%$"
+_USER = "=user=<user>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,8 @@ def log_in(store: Store) -> Search:
         "log-in",
         "Who may log in here: people whose mail goes to this store. Before their switch, and after a rollback, they\n"
         "cannot. The directory checks the password, and asks Active Directory where that is who knows it.",
-        f"{_here(store)}{_ENABLED}",
-        ("=user=%{ldap:uid}",),
+        f"{_here(store)}<enabled>",
+        (_USER,),
         passdb=True,
         bind=True,
     )
@@ -77,8 +79,8 @@ def send() -> Search:
     return Search(
         "send",
         "Who may hand in mail at Postfix: everybody with a mailbox, on either side. The directory checks the password.",
-        f"{_ROUTED}{_ENABLED}",
-        ("=user=%{ldap:uid}",),
+        "<routed><enabled>",
+        (_USER,),
         passdb=True,
         bind=True,
     )
@@ -98,7 +100,7 @@ def elsewhere() -> Search:
         "elsewhere",
         "Mail for anybody else of the organisation was on its way while their route changed: it is put off (451), and\n"
         "Postfix asks anew where it goes. This is said by a user of the system that does not exist.",
-        _ROUTED,
+        "<routed>",
         (f"=uid={NOT_OPEN_HERE}",),
     )
 
@@ -107,7 +109,7 @@ def people(store: Store) -> Search:
     return Search(
         "people",
         "Where a mailbox is. For mailboxes that are not open yet as well, since Mailferry fills them.",
-        _ROUTED,
+        "<routed>",
         _mailbox(store),
         iterate=_here(store),
     )
@@ -117,8 +119,8 @@ def to_store() -> Search:
     return Search(
         "to-store",
         "Whose mailbox is on which store; the store checks the password.",
-        "(mailferryRoute=local)(mailHost=*)",
-        ("=user=%{ldap:uid}", "=place=%L{ldap:mailHost}", "=nopassword=y"),
+        "<local>(<store>=*)",
+        (_USER, "=place=%L{ldap:<store>}", "=nopassword=y"),
         passdb=True,
     )
 
@@ -128,16 +130,17 @@ def to_exchange(user: str) -> Search:
     return Search(
         "to-exchange",
         "Whose mailbox is on Exchange: also while they are parked. Exchange checks the password.",
-        f"(|(mailferryRoute={EXCHANGE})(mailferryRoute=parked))",
-        ("=user=%{ldap:uid}", f"=destuser={name}", f"=place={EXCHANGE}", "=nopassword=y"),
+        "(|<exchange>(<route>=parked))",
+        (_USER, f"=destuser={name}", f"=place={EXCHANGE}", "=nopassword=y"),
         passdb=True,
     )
 
 
 def text(search: Search, settings: Settings) -> str:
     """The file of a search. It holds the password of cn=lookup."""
-    directory = settings.directory
-    name = f"(|(uid=%u)({directory.addresses}=%u))"
+    directory, words = settings.directory, settings.directory.words
+    name = f"(|({words.uid}=%u){words.address('%u')})"
+    some = [one for one in search.fields if words.quota or one is not _QUOTA]
     kind = "pass" if search.passdb else "user"
     lines = [
         *(f"# {line}" for line in search.about.splitlines()),
@@ -147,25 +150,31 @@ def text(search: Search, settings: Settings) -> str:
         *_tls(settings),
         *(_BIND if search.bind else []),
         f"base = {directory.suffix}",
-        f"{kind}_filter = (&{name}{search.filter})",
-        f"{kind}_attrs = {', '.join(search.fields)}",
-        *([f"iterate_filter = (&{search.iterate})", "iterate_attrs = uid=user"] if search.iterate else []),
+        f"{kind}_filter = (&{name}{words.fill(search.filter)})",
+        f"{kind}_attrs = {words.fill(', '.join(some))}",
     ]
+    if search.iterate:
+        lines += [f"iterate_filter = (&{words.fill(search.iterate)})", f"iterate_attrs = {words.uid}=user"]
+    if words.ad:
+        lines += [
+            "# The domain's other partitions, which every search is referred to, are nothing to look at.",
+            f"ldaprc_path = {settings.config_dir}/{LDAPRC}",
+        ]
     return "\n".join(lines) + "\n"
 
 
 def _here(store: Store) -> str:
-    return f"(mailferryRoute=local)(mailHost={store.name})"
+    return f"<local>(<store>={store.name})"
 
 
 def _mailbox(store: Store) -> tuple[str, ...]:
     return (
-        "=user=%{ldap:uid}",
+        _USER,
         f"=uid={store.owner[0]}",
         f"=gid={store.owner[1]}",
-        f"=home={store.mail_dir}/%{{ldap:uid}}",
+        f"=home={store.mail_dir}/<user>",
         "=sieve_user_email=%{ldap:mail}",
-        "mailferryQuota=quota_rule=*:bytes=%$",
+        _QUOTA,
     )
 
 

@@ -19,8 +19,8 @@ MASTER = "mailferry"
 """The user who may open every mailbox of a store: `alice*mailferry`, or SASL PLAIN with alice as authzid."""
 EXCHANGE = "exchange"
 """What a proxy's table calls the other side; stores are called by their mailHost."""
-FIELDS = {"uid": "uid", "mail": "mail", "principal": "mailferryPrincipal"}
-"""What Exchange's name for a person can be made of → the attribute."""
+FIELDS = {"uid": "<uid>", "mail": "mail", "principal": "<principal>"}
+"""What Exchange's name for a person can be made of → the attribute, or the directory's word for it."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PLAIN = re.compile(r"[^\s$#{}\"'\\%]+")

@@ -20,23 +20,19 @@ def files(settings: Settings) -> Iterator[File]:
         ("main.cf", main(settings)),
         ("master.cf", master(settings)),
         ("transports.regexp", tables.transports(settings)),
+        *([(tables.PLAIN, tables.plain())] if settings.directory.words.ad else []),
     ):
         yield File(name, text.encode(), place=here / name)
-    for table in used(settings):
+    for table in tables.used(settings):
         yield File(table.file, tables.text(table, settings).encode(), 0o640, here / table.file)
-
-
-def used(settings: Settings) -> tuple[tables.Table, ...]:
-    """The ldap: tables that these settings need."""
-    if settings.submission is None:
-        return tables.TABLES
-    return (*tables.TABLES, *tables.SUBMISSION, *map(tables.gate, range(1, settings.submission.gates + 1)))
 
 
 def main(settings: Settings) -> str:
     """main.cf."""
     here = settings.config_dir
     back = _list(f"check_recipient_access ldap:{here}/{table.file}" for table in tables.BACK)
+    ad = settings.directory.words.ad
+    chosen = "" if ad else _CHOSEN.format(file=here / tables.CHOSEN.file)
     to_exchange = f"exchange:[{settings.exchange.host}]:{settings.exchange.port}"
     return f"""\
 # Rendered by `mailferry stack render postfix`; changes are lost at the next rendering.
@@ -77,7 +73,7 @@ unknown_relay_recipient_reject_code = 550
 unverified_recipient_reject_code = 450
 
 # --- Groups, forwarding, contacts, aliases: the first table that answers counts, and its answers are looked up again
-virtual_alias_maps = {_list(f"ldap:{here}/{table.file}" for table in tables.ALIASES)}
+virtual_alias_maps = {_list(tables.aliases(settings))}
 # More than the largest group, or it is never delivered.
 virtual_alias_expansion_limit = {settings.expansion}
 virtual_alias_recursion_limit = 50
@@ -89,6 +85,7 @@ transport_maps = {
         _list(
             (
                 f"inline:{{ {{ {settings.exchange_domain} = {to_exchange} }} }}",
+                *([f"ldap:{here}/{tables.EMPTY.file}"] if ad else []),
                 f"pipemap:{{ ldap:{here}/{tables.ROUTES.file}, regexp:{here}/transports.regexp }}",
                 f"pipemap:{{ ldap:{here}/{tables.OPEN_ROUTES.file}, regexp:{here}/transports.regexp }}",
             )
@@ -127,16 +124,17 @@ smtpd_recipient_restrictions = {
                 f"{{ {settings.exchange_domain} = 550 5.1.1 no such address }} }}",
                 "reject_unlisted_recipient",
                 f"check_recipient_access ldap:{here}/{tables.INSIDE_ONLY.file}",
-                f"check_recipient_access ldap:{here}/{tables.CHOSEN_ONLY.file}",
+                *([] if ad else [f"check_recipient_access ldap:{here}/{tables.CHOSEN_ONLY.file}"]),
             )
         )
     }
 
-# inside_only: senders who may not send outside. chosen_senders: recipients that take mail from certain senders outside
-# alone.
+# inside_only: senders who may not send outside.
 inside_only = permit_auth_destination, reject
-smtpd_restriction_classes = {" ".join(("chosen_senders", "inside_only", *(name for name, _ in _gates(settings))))}
-chosen_senders = check_sender_access ldap:{here}/{tables.CHOSEN.file}, reject
+smtpd_restriction_classes = {
+        " ".join((*(["chosen_senders"] if chosen else []), "inside_only", *(name for name, _ in _gates(settings))))
+    }
+{chosen}
 
 # --- Mail from Exchange (its own listener in master.cf): nothing goes back
 exchange_networks = {" ".join(settings.exchange_networks)}
@@ -186,6 +184,12 @@ store unix - - n - - lmtp
 {SERVICES}"""
 
 
+_CHOSEN = """\
+# Recipients that take mail from certain senders outside alone.
+chosen_senders = check_sender_access ldap:{file}, reject
+"""
+
+
 def _list(values: Iterable[str]) -> str:
     """The values of one parameter, a line each."""
     return ",".join(f"\n    {one}" for one in values)
@@ -214,8 +218,7 @@ milter_protocol = 6
 
 def _gates(settings: Settings) -> list[tuple[str, str]]:
     """The restriction class of each gate, and what it is."""
-    number = settings.submission.gates if settings.submission is not None else 0
-    some = [tables.gate(one) for one in range(1, number + 1)]
+    some = tables.gates(settings) if settings.directory.words.gate else []
     return [(one.name, f"check_sasl_access ldap:{settings.config_dir}/{one.file}, reject") for one in some]
 
 
@@ -223,6 +226,7 @@ def _submission(settings: Settings) -> str:
     if settings.submission is None:
         return ""
     here, sasl = settings.config_dir, settings.submission.sasl
+    gated = (tables.GATE_OF, tables.NO_GATE) if settings.directory.words.gate else ()
     person = f"ldap:{here}/{tables.PERSON.file}, ldap:{here}/{tables.GROUP_NOT_OUTSIDE.file}"
     return f"""
 # --- People who hand in mail (their own listeners in master.cf), logged in as Dovecot says
@@ -238,8 +242,7 @@ submission_recipient_restrictions = {
                 "reject_unlisted_recipient",
                 f"check_sasl_access ldap:{here}/{tables.NOT_OUTSIDE.file}",
                 f"check_sasl_access pipemap:{{ {person} }}",
-                f"check_recipient_access ldap:{here}/{tables.GATE_OF.file}",
-                f"check_recipient_access ldap:{here}/{tables.NO_GATE.file}",
+                *(f"check_recipient_access ldap:{here}/{one.file}" for one in gated),
                 "permit_sasl_authenticated",
                 "reject",
             )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mailferry.errors import ConfigError
 from mailferry.secret import Secret
+from mailferry.stack.words import OPENLDAP, Words
 
 
 class Route(Enum):
@@ -44,7 +45,7 @@ class Endpoint:
 class Directory:
     """Where routes, addresses and groups are read: `urls` of the provider or its replicas, tried in turn.
 
-    `bind`, `password`: cn=lookup. `addresses`: the attribute that holds every address of a recipient. `ca_file`: who
+    `bind`, `password`: cn=lookup, or an account of Active Directory. `words`: how it says things. `ca_file`: who
     vouches for the servers; None: the connection is not encrypted, for loopback and ldapi only.
     """
 
@@ -52,7 +53,7 @@ class Directory:
     suffix: str
     bind: str
     password: Secret
-    addresses: str = "mailLocalAddress"
+    words: Words = OPENLDAP
     ca_file: Path | None = None
 
 

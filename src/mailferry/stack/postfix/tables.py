@@ -23,16 +23,17 @@ then bounce what is parked. The queue's listing shows these words as the reason.
 DEFERRED = "deferred transport"
 """What it shows before anybody did that."""
 
-_ROUTED = "(mailferryRoute=*)"
-_GROUP = "(objectClass=mailferryGroup)"
-_LOCAL, _NOT_EXCHANGE = "(mailferryRoute=local)", "(|(mailferryRoute=local)(mailferryRoute=parked))"
 _FORWARDED = "(mailferryForwardTo=*)"
+_KEEPS, _REDIRECTS, _SENDS_ON = "(deliverAndRedirect=TRUE)", "(altRecipient=*)", "(msExchGenericForwardingAddress=*)"
+_WHEN = f"(|<local>(&<not_exchange>(!{_KEEPS})))"
+"""Of Exchange's attributes: who forwards on the open side; with a copy only once the mail comes there."""
+PLAIN = "plain.regexp"
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """One ldap: table. `about`: what it answers. `filter`: beside the address. `more`: further lines. `key`: the filter
-    for what is asked about where that is no address."""
+    for what is asked about where that is no address. `<word>` in them is the directory's (stack/words.py)."""
 
     name: str
     about: str
@@ -49,26 +50,26 @@ class Table:
         return f"ldap-{self.name}.cf"
 
 
-RECIPIENTS = Table("recipients", "Whether an address belongs to anybody.", "", "mailferrySourceId, mail")
+RECIPIENTS = Table("recipients", "Whether an address belongs to anybody.", "<recipient>", "<id>, mail")
 ROUTES = Table(
     "routes",
     "Where mail for an address goes: route, store and kind, in one answer of any order.\n"
     "transports.regexp turns it into a transport.",
-    "",
-    "mailferryRoute, mailHost, mailferryKind",
+    "<deliverable>",
+    "<route>, <store>, <kind>",
 )
 OPEN_ROUTES = Table(
     "open-routes",
     "The same for UID@ the open side's routing domain.",
-    _ROUTED,
+    "<routed>",
     ROUTES.result,
     in_open_domain=True,
 )
 GROUPS = Table(
     "groups",
     "The primary addresses of all members of a group, groups in groups included.",
-    _GROUP,
-    "mailferryExternalMember",
+    "<group>",
+    "<outside_members>",
     more=(
         "# Members are DNs; each is looked at in turn.",
         "special_result_attribute = member",
@@ -81,46 +82,67 @@ FORWARD_KEEP = Table(
     "forward-keep",
     "Forwarding that keeps a copy, of people of the open side. Exchange forwards for its own; what is parked may yet\n"
     "go there, so it waits as it is, and is forwarded when it is released into a store.",
-    f"{_LOCAL}{_FORWARDED}(mailferryKeepCopy=TRUE)",
+    f"<local>{_FORWARDED}(mailferryKeepCopy=TRUE)",
     "mailferryForwardTo, mail",
 )
 FORWARD = Table(
     "forward",
     "Forwarding without a copy, of people who are not on Exchange. Nothing is parked of it, so nothing comes twice.",
-    f"{_NOT_EXCHANGE}{_FORWARDED}(!(mailferryKeepCopy=TRUE))",
+    f"<not_exchange>{_FORWARDED}(!(mailferryKeepCopy=TRUE))",
     "mailferryForwardTo",
+)
+KEPT = Table("forward-keep", FORWARD_KEEP.about, f"<local>{_KEEPS}(|{_REDIRECTS}{_SENDS_ON})", "mail")
+REDIRECT = Table(
+    "forward-redirect",
+    "Whom somebody forwards to who is in the directory, too, as a DN; for ldap-by-dn.cf.",
+    f"{_REDIRECTS}{_WHEN}",
+    "altRecipient",
+)
+BY_DN = Table("by-dn", "The primary address of an entry, by DN.", "", "mail", key="(distinguishedName=%s)")
+SENT_ON = Table(
+    "forward",
+    "The address that somebody forwards to, as `smtp:ADDRESS`.",
+    f"{_SENDS_ON}(!{_REDIRECTS}){_WHEN}",
+    "msExchGenericForwardingAddress",
+)
+EMPTY = Table(
+    "empty-groups",
+    "Groups without members: nobody gets their mail, as in Exchange.",
+    "<group>(!(member=*))",
+    "<id>",
+    "discard:this group has no members",
 )
 OUTSIDE = Table(
     "outside",
     "The address outside of contacts and mail users. Whoever has a route has a mailbox, and is none of these.",
-    f"(mailferryExternalAddress=*)(!{_ROUTED})(!{_GROUP})",
-    "mailferryExternalAddress",
+    "(<external>=*)(!<routed>)(!<group>)",
+    "<external>",
 )
 PRIMARY = Table(
     "primary",
     "The primary address for any other, such as those that old Exchange messages are answered to (IMCEAEX).",
-    _ROUTED,
+    "<routed>",
     "mail",
 )
 OPEN = Table(
     "open",
     "The primary address for UID@ the open side's routing domain, which Exchange sends moved people's mail to.",
-    _ROUTED,
+    "<routed>",
     "mail",
     in_open_domain=True,
 )
 FRESH = Table(
     "back-fresh",
     "From Exchange, for somebody whose route leads to Exchange since a short while: ask again later.",
-    "(mailferryRoute=exchange)(mailferryRouteFreshUntil=*)",
-    "mailferryRoute",
+    "<exchange>(<fresh>=*)",
+    "<id>",
     "451 4.4.6 the route of this mailbox has just changed, try again later",
 )
 STABLE = Table(
     "back",
     "From Exchange, for somebody who has long been there: it would come back for ever.",
-    "(mailferryRoute=exchange)(!(mailferryRouteFreshUntil=*))",
-    "mailferryRoute",
+    "<exchange>(!(<fresh>=*))",
+    "<id>",
     "550 5.4.6 this mailbox is on Exchange, which should have delivered it",
 )
 OPEN_FRESH = Table("open-back-fresh", FRESH.about, FRESH.filter, FRESH.result, FRESH.answer, in_open_domain=True)
@@ -143,50 +165,49 @@ CHOSEN = Table(
 INSIDE_ONLY = Table(
     "inside-only",
     "From outside, for those who take mail from inside alone, or from certain people inside.",
-    "(|(mailferryInternalOnly=TRUE)(&(mailferryAcceptFrom=*)(!(mailferryAcceptFromAddress=*))))",
-    "mailferrySourceId",
+    "<inside_only>",
+    "<id>",
     "550 5.7.1 only people of the organisation may send to this address",
 )
 
 SENDERS = Table(
     "senders",
     "Who may send with an address: its owner, and those whom the owner lets send. Log-in names.",
-    "(uid=*)",
-    "uid, mailferrySender",
+    "(<uid>=*)",
+    "<senders>",
 )
 NOT_OUTSIDE = Table(
     "not-outside",
     "Whether somebody (by log-in name) may not send to addresses outside.",
-    "(mailferrySendOutside=FALSE)",
-    "uid",
+    "(<outside>=FALSE)",
+    "<uid>",
     "inside_only",
-    key="(uid=%s)",
+    key="(<uid>=%s)",
 )
 PERSON = Table(
-    "person", "The DN of somebody, by log-in name; for ldap-group-not-outside.cf.", "", "entryDN", key="(uid=%s)"
+    "person", "The DN of somebody, by log-in name; for ldap-group-not-outside.cf.", "", "<own_dn>", key="(<uid>=%s)"
 )
 GROUP_NOT_OUTSIDE = Table(
     "group-not-outside",
     "Whether somebody (by DN) is in a group of which none may send outside.",
-    f"{_GROUP}(mailferrySendOutside=FALSE)",
-    "mailferryKind",
+    "<group>(<outside>=FALSE)",
+    "<id>",
     "inside_only",
     key="(member=%s)",
 )
 
-_NAMES_PEOPLE = "(|(mailferryAcceptFrom=*)(mailferryRejectFrom=*))"
 GATE_OF = Table(
     "gate-of",
     "Which gate checks who may send to somebody.",
-    "(mailferryGate=*)",
-    "mailferryGate",
+    "(<gate>=*)",
+    "<gate>",
     "gate%s",
 )
 NO_GATE = Table(
     "no-gate",
     "Who says who may send to them, and has no gate yet (`mailferry restrict gates` gives them one).",
-    f"{_NAMES_PEOPLE}(!(mailferryGate=*))",
-    "mailferrySourceId",
+    "<names_people>(!(<gate>=*))",
+    "<id>",
     "450 4.7.1 who may send to this address is not known yet, try again later",
 )
 
@@ -196,10 +217,10 @@ def gate(number: int) -> Table:
     return Table(
         f"gate{number}",
         f"Whether somebody (by log-in name) may send to the recipient whose gate is {number}.",
-        "(!(mailferryRejectUid=%s))(|(mailferryAcceptUid=%s)(!(|(mailferryAcceptFrom=*)(mailferryAcceptFromAddress=*))))",
-        "mailferryGate",
+        "(!(<reject>=%s))(|(<accept>=%s)(!<names_some>))",
+        "<gate>",
         "OK",
-        key=f"(mailferryGate={number})",
+        key=f"(<gate>={number})",
     )
 
 
@@ -207,21 +228,65 @@ TABLES = (
     *(RECIPIENTS, ROUTES, OPEN_ROUTES, GROUPS, FORWARD_KEEP, FORWARD, OUTSIDE, PRIMARY, OPEN),
     *(FRESH, STABLE, OPEN_FRESH, OPEN_STABLE, INSIDE_ONLY, CHOSEN_ONLY, CHOSEN),
 )
-SUBMISSION = (SENDERS, NOT_OUTSIDE, PERSON, GROUP_NOT_OUTSIDE, GATE_OF, NO_GATE)
-"""What is asked where people hand in mail."""
-ALIASES = (GROUPS, FORWARD_KEEP, FORWARD, OUTSIDE, PRIMARY, OPEN)
-"""virtual_alias_maps: the first that answers counts, and its answers are looked up again."""
+SUBMISSION = (SENDERS, NOT_OUTSIDE, PERSON, GROUP_NOT_OUTSIDE)
+"""What is asked where people hand in mail, beside the gates."""
+TABLES_AD = (
+    *(RECIPIENTS, ROUTES, OPEN_ROUTES, EMPTY, GROUPS, KEPT, REDIRECT, BY_DN, SENT_ON, OUTSIDE, PRIMARY, OPEN),
+    *(FRESH, STABLE, OPEN_FRESH, OPEN_STABLE, INSIDE_ONLY),
+)
+"""What is asked of Active Directory in their place. Senders outside are not told apart there."""
 BACK = (FRESH, OPEN_FRESH, STABLE, OPEN_STABLE)
 """What is looked at before mail from Exchange is taken."""
 
 
+def used(settings: Settings) -> tuple[Table, ...]:
+    """The ldap: tables that these settings need."""
+    some = TABLES_AD if settings.directory.words.ad else TABLES
+    if settings.submission is None:
+        return some
+    gated = (GATE_OF, NO_GATE, *gates(settings)) if settings.directory.words.gate else ()
+    return (*some, *SUBMISSION, *gated)
+
+
+def gates(settings: Settings) -> list[Table]:
+    """Those of the gates."""
+    number = settings.submission.gates if settings.submission is not None else 0
+    return [gate(one) for one in range(1, number + 1)]
+
+
+def aliases(settings: Settings) -> list[str]:
+    """virtual_alias_maps: the first that answers counts, and its answers are looked up again."""
+    here = settings.config_dir
+
+    def ldap(table: Table) -> str:
+        return f"ldap:{here}/{table.file}"
+
+    if not settings.directory.words.ad:
+        return [ldap(one) for one in (GROUPS, FORWARD_KEEP, FORWARD, OUTSIDE, PRIMARY, OPEN)]
+    plain = f"regexp:{here}/{PLAIN}"
+    redirect = f"pipemap:{{ {ldap(REDIRECT)}, {ldap(BY_DN)} }}"
+    sent_on = f"pipemap:{{ {ldap(SENT_ON)}, {plain} }}"
+    return [
+        ldap(GROUPS),
+        f"unionmap:{{ {ldap(KEPT)}, {redirect}, {sent_on} }}",
+        f"pipemap:{{ {ldap(OUTSIDE)}, {plain} }}",
+        ldap(PRIMARY),
+        ldap(OPEN),
+    ]
+
+
+def plain() -> str:
+    """plain.regexp: Active Directory's addresses without the kind before them."""
+    return "# The address in a value such as `SMTP:alice@acme.example`.\n/^smtp:(.*)$/\t$1\n"
+
+
 def text(table: Table, settings: Settings) -> str:
     """The file of a table. It holds the password of cn=lookup."""
-    directory = settings.directory
+    directory, words = settings.directory, settings.directory.words
     if table.in_open_domain:
-        key, asked = "(uid=%u)", f"domain = {settings.open_domain}"
+        key, asked = "(<uid>=%u)", f"domain = {settings.open_domain}"
     else:
-        key, asked = f"({directory.addresses}=%s)", f"domain = {', '.join(settings.domains)}"
+        key, asked = words.address("%s"), f"domain = {', '.join(settings.domains)}"
     if table.about_sender:
         key, asked = "(mailferryAcceptFromAddress=%s)", "# Any domain."
     if table.key:
@@ -242,8 +307,8 @@ def text(table: Table, settings: Settings) -> str:
             else []
         ),
         asked,
-        f"query_filter = {_and(key, table.filter)}",
-        f"result_attribute = {table.result}",
+        f"query_filter = {_and(words.fill(key), words.fill(table.filter))}",
+        f"result_attribute = {words.fill(table.result)}",
         *([] if table.answer == "%s" else [f"result_format = {table.answer}"]),
         *table.more,
         *([f"expansion_limit = {settings.expansion}"] if table is GROUPS else []),
@@ -269,11 +334,12 @@ def transports(settings: Settings) -> str:
         f"/./\t{UNROUTED}:unix:{NO_STORE}",
         "endif",
         "",
-        "# Public folders stay on Exchange. A group comes here only when it has no members: then nobody gets it, as in",
-        "# Exchange.",
-        f"{_has('public-folder')}\t{relay}",
-        f"{_has('group')}\tdiscard:this group has no members",
-        f"{_has('dynamic-group')}\tdiscard:this group has no members",
+        "# What stays on Exchange without a route, such as public folders.",
+        *(f"{_has(kind)}\t{relay}" for kind in settings.directory.words.on_exchange),
+        *(
+            f"{_has(kind)}\tdiscard:this group has no members"  # with some it does not come here; as in Exchange
+            for kind in settings.directory.words.nobody
+        ),
         "",
         "# A route that makes no sense, or none: it waits. (Contacts are other addresses before they come here.)",
         f"/./\t{UNROUTED}:unix:{NO_ROUTE}",
