@@ -157,7 +157,7 @@ async def _one(worker: Worker, job: int, lanes: int, task: Task) -> None:
     try:
         counts = await task(worker, job, lanes)
     except asyncio.CancelledError:
-        worker.say(kind="done", job=job, counts=None, error={**_STOPPED})
+        worker.say(kind="done", job=job, counts=None, error={**STOPPED})
         raise
     except MailferryError as error:
         worker.say(kind="done", job=job, counts=None, error=error_as_dict(error))
@@ -168,7 +168,7 @@ async def _one(worker: Worker, job: int, lanes: int, task: Task) -> None:
         worker.say(kind="done", job=job, counts=counts.as_dict(), error=None)
 
 
-_STOPPED = {
+STOPPED = {
     "type": "Stopped",
     "message": "stopped before it was done",
     "about": "",
