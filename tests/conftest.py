@@ -19,6 +19,7 @@ from lab.dovecot import Dovecot
 from lab.openldap import OpenLdap
 from lab.organisation_ldif import organisation_snapshot
 from lab.postgres import Postgres
+from lab.radicale import Radicale
 from lab.samba import Samba
 
 _numbers = itertools.count()
@@ -107,4 +108,11 @@ def openldap() -> Iterator[OpenLdap]:
 def own_openldap() -> Iterator[OpenLdap]:
     """OpenLDAP of one test, to be emptied, filled or broken (0.6 s)."""
     with OpenLdap() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def radicale() -> Iterator[Radicale]:
+    """CalDAV and CardDAV; whoever a test needs there it lets in with `add`."""
+    with Radicale() as server:
         yield server

@@ -1,7 +1,7 @@
 """Who logs in where: the accounts that URLs and CSV files name. Does not connect and does not read files.
 
 Forms: `imaps://user@host[:993]`, `imap://user@host[:143]` (STARTTLS is then required), `maildir:PATH`, `pst:FILE`,
-`memory:NAME`.
+`ews://mailbox@host`, `memory:NAME`.
 """
 
 from __future__ import annotations
@@ -101,4 +101,86 @@ class PstAccount:
         return f"pst:{self.path}"
 
 
-Account = ImapAccount | MaildirAccount | PstAccount
+@dataclass(frozen=True, slots=True)
+class DavAccount:
+    """One person's collections on one CalDAV or CardDAV server.
+
+    `service`: `caldav`, `carddav`, or `dav` for both. `path`: where discovery begins, "" for the server's own word;
+    with `admin`, who then authenticates instead of `user`, it is the person's home. `secret`: the password.
+    """
+
+    service: str
+    host: str
+    port: int
+    user: str
+    secret: Secret | None = None
+    admin: str | None = None
+    path: str = ""
+    tls: Tls = Tls.IMPLICIT
+    verify: bool = True
+    ca_file: str | None = None
+    timeout: float = 60.0
+
+    @property
+    def key(self) -> str:
+        return f"{self.service}://{self.user}@{self.host}:{self.port}{self.path}"
+
+
+class HttpLogin(Enum):
+    """How to say over HTTP who we are. AUTO takes the best that the server offers."""
+
+    AUTO = "auto"
+    BASIC = "basic"
+    NTLM = "ntlm"
+    KERBEROS = "kerberos"
+    OAUTH = "oauth"
+
+
+class Access(Enum):
+    """By which right a mailbox is opened that is not the account's own."""
+
+    IMPERSONATION = "impersonation"
+    DELEGATE = "delegate"
+
+
+@dataclass(frozen=True, slots=True)
+class EwsAccount:
+    """One mailbox at an Exchange that speaks EWS.
+
+    `user`: its primary SMTP address. `admin`: who authenticates for it, where that is somebody else; `login`: what is
+    sent as the user's name in place of either. `archive`, `recoverable`, `public`: show these too, as folder trees
+    `Archive`, `Recoverable Items` and `Public Folders`. `discover`: ask Autodiscover of the domain `host` for the
+    server. `requests`: how many may be under way at once.
+    """
+
+    user: str
+    host: str
+    port: int = 443
+    secret: Secret | None = None
+    admin: str | None = None
+    access: Access = Access.IMPERSONATION
+    login: str | None = None
+    mechanism: HttpLogin = HttpLogin.AUTO
+    tls: bool = True
+    verify: bool = True
+    ca_file: str | None = None
+    client_certificate: str | None = None
+    timeout: float = 120.0
+    path: str = "/EWS/Exchange.asmx"
+    discover: bool = False
+    archive: bool = False
+    recoverable: bool = False
+    public: bool = False
+    requests: int = 3
+
+    @property
+    def key(self) -> str:
+        """As `ImapAccount.key`."""
+        return f"ews://{self.user}@{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}{self.path}"
+
+
+Account = ImapAccount | MaildirAccount | PstAccount | EwsAccount
