@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 from mailferry.model.rule import Action, Audience, Behaviour, Condition, Deed, OutOfOffice, Predicate, Rule
 from mailferry.rules import values
 from mailferry.rules.names import ACTIONS, CONDITIONS, Row, Shape
+from mailferry.wire.html import plain
 
 _CONDITIONS = {what.value: what for what in Condition}
 _ACTIONS = {what.value: what for what in Action}
@@ -111,9 +112,7 @@ def _out_of_office(origin: str, element: Element) -> OutOfOffice:
         texts = [_text(next(_found(element, name), None)) for name in ("StartTime", "EndTime")]
         start, end = (values.time(one) or one if one else "" for one in texts)
     replies = [next(_found(element, name), None) for name in ("InternalReply", "ExternalReply")]
-    inside, outside = (
-        values.plain(_text(next(_found(one, "Message"), None)) if one is not None else "") for one in replies
-    )
+    inside, outside = (plain(_text(next(_found(one, "Message"), None)) if one is not None else "") for one in replies)
     audience = _AUDIENCE.get(_text(next(_found(element, "ExternalAudience"), None)).lower(), Audience.ALL)
     return OutOfOffice(state in ("enabled", "scheduled"), origin, start, end, inside, outside, audience)
 

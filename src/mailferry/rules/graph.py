@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from mailferry.model.rule import Audience, Behaviour, Deed, OutOfOffice, Predicate, Rule
 from mailferry.rules import values
 from mailferry.rules.names import ACTIONS, CONDITIONS, Row, Shape
+from mailferry.wire.html import plain
 
 _CONDITIONS = {row.graph: what for what, row in CONDITIONS.items() if row.graph}
 _ACTIONS = {row.graph: what for what, row in ACTIONS.items() if row.graph}
@@ -110,8 +111,8 @@ def _out_of_office(origin: str, given: Value) -> OutOfOffice:
         origin=origin,
         start=start,
         end=end,
-        internal=values.plain(str(given.get("internalReplyMessage") or "")),
-        external=values.plain(str(given.get("externalReplyMessage") or "")),
+        internal=plain(str(given.get("internalReplyMessage") or "")),
+        external=plain(str(given.get("externalReplyMessage") or "")),
         audience=_AUDIENCE.get(str(given.get("externalAudience") or "all").lower(), Audience.ALL),
     )
 

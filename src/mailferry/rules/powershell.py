@@ -13,6 +13,7 @@ from typing import Any
 from mailferry.model.rule import Audience, Behaviour, Condition, Deed, Forwarding, Junk, OutOfOffice, Predicate, Rule
 from mailferry.rules import values
 from mailferry.rules.names import ACTIONS, CONDITIONS, MESSAGE_TYPE, Shape
+from mailferry.wire.html import plain
 
 Row = Mapping[str, Any]
 EXCEPT = "ExceptIf"
@@ -212,8 +213,8 @@ def _out_of_office(origin: str, given: Row) -> OutOfOffice:
         origin=origin,
         start=values.time(start) or start if start else "",
         end=values.time(end) or end if end else "",
-        internal=values.plain(_text(given.get("internalmessage"))),
-        external=values.plain(_text(given.get("externalmessage"))),
+        internal=plain(_text(given.get("internalmessage"))),
+        external=plain(_text(given.get("externalmessage"))),
         audience=_AUDIENCE.get(_text(given.get("externalaudience")).lower(), Audience.ALL),
     )
 
