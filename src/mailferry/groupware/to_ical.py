@@ -194,7 +194,8 @@ class _Events:
             to.add("DTEND", last if last > first else first + timedelta(days=1))
             return
         self._when(to, "DTSTART", start)
-        if zones.utc(end) < zones.utc(start):
+        # by one clock, so that the hour which a turn of it leaves out makes no event end too early
+        if (zones.utc(end) < zones.utc(start)) if end.zone != start.zone else end.local < start.local:
             self.losses.append("it ends before it begins; its end is left out")
         elif end.local != start.local or end.zone != start.zone:
             self._when(to, "DTEND", end)
