@@ -7,17 +7,16 @@ directory, whatever an owner is called.
 from __future__ import annotations
 
 import csv
-import os
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mailferry.errors import Permanent, UserError
+from mailferry.errors import UserError
 from mailferry.model.folder import INBOX, SpecialUse
 from mailferry.model.rule import Behaviour, Junk, Rule
+from mailferry.ops.files import read_export, safe_name, table, write
 from mailferry.plan.folders import PREFERRED
 from mailferry.plan.wellknown import special_use_by_name
 from mailferry.rules.convert import Converted, convert
@@ -25,10 +24,7 @@ from mailferry.rules.files import behaviours
 from mailferry.rules.names import Rating
 from mailferry.rules.predicates import Owner
 
-MOST_BYTES = 64 << 20
-"""A file larger than that is no export of rules."""
 REPORT = "rules.csv"
-_PLAIN = re.compile(r"[^A-Za-z0-9@._+-]+")
 _ADDRESS = re.compile(r"[^\s@<>\"]+@[^\s@<>\"]+")
 
 
@@ -62,14 +58,14 @@ def convert_files(files: Sequence[Path], out: Path | None, options: Options) -> 
         script = convert(one, _owner(one, options))
         path = None
         if out is not None and script.text:
-            name = _name(one.owner)
+            name = safe_name(one.owner, ".sieve")
             if names.setdefault(name.lower(), one.owner) != one.owner:
                 raise UserError(f"its script would be that of {names[name.lower()]}, {name}", about=one.owner)
             path = out / name
-            _write(path, script.text.encode())
+            write(path, script.text.encode())
         done.append(Done(one.owner, path, script.parts))
     if out is not None:
-        _write(out / REPORT, _report(done).encode("utf-8-sig"))
+        write(out / REPORT, _report(done))
     return done
 
 
@@ -102,7 +98,7 @@ def _merged(files: Sequence[Path]) -> list[Behaviour]:
     """One behaviour for each mailbox of all files."""
     found: dict[str, Behaviour] = {}
     for path in files:
-        for one in behaviours(str(path), _read(path)):
+        for one in behaviours(str(path), read_export(path)):
             other = found.get(one.owner)
             found[one.owner] = one if other is None else _with(other, one)
     return list(found.values())
@@ -122,15 +118,6 @@ def _with(one: Behaviour, more: Behaviour) -> Behaviour:
 
 def _content(rule: Rule) -> Rule:
     return replace(rule, origin="")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise UserError(f"larger than {MOST_BYTES >> 20} MiB", about=str(path), advice="no export of rules is")
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", about=str(path)) from error
 
 
 def _owner(one: Behaviour, options: Options) -> Owner:
@@ -161,34 +148,11 @@ def _folder(path: str, separator: str) -> str | None:
     return None if any(separator in name for name in names) else separator.join(names)
 
 
-def _name(owner: str) -> str:
-    """A file name for an owner: never a path, never hidden."""
-    return (_PLAIN.sub("_", owner).strip("._") or "mailbox")[:200] + ".sieve"
-
-
-def _report(done: Sequence[Done]) -> str:
-    lines = [("mailbox", "name", "origin", "rating", "active", "what to know or do")]
-    for one in done:
-        for part in one.parts:
-            active = "yes" if part.active else "no"
-            lines.append((one.owner, part.name, part.origin, part.rating.value, active, "; ".join(part.notes)))
-    return "".join(",".join(_cell(cell) for cell in line) + "\r\n" for line in lines)
-
-
-def _cell(text: str) -> str:
-    """A CSV cell that no spreadsheet takes for a formula."""
-    safe = f"'{text}" if text[:1] in "=+-@\t\r" else text
-    return '"' + safe.replace('"', '""') + '"'
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=".")
-        with open(handle, "wb") as stream:
-            stream.write(content)
-            os.fchmod(handle, 0o644)
-        os.replace(scratch, path)
-    except OSError as error:
-        raise Permanent(f"cannot write: {error.strerror}", about=str(path)) from error
+def _report(done: Sequence[Done]) -> bytes:
+    head = ("mailbox", "name", "origin", "rating", "active", "what to know or do")
+    rows = [
+        (one.owner, part.name, part.origin, part.rating.value, "yes" if part.active else "no", "; ".join(part.notes))
+        for one in done
+        for part in one.parts
+    ]
+    return table(head, rows)

@@ -17,7 +17,7 @@ class Attributes:
     people may send to somebody."""
 
     route: str = "mailferryRoute"
-    store: str = "mailHost"
+    store: str = "mailferryMailHost"
     fresh: str = "mailferryRouteFreshUntil"
     outside: str = "mailferrySendOutside"
     gate: str = "mailferryGate"
@@ -100,7 +100,7 @@ def openldap(addresses: str = "mailLocalAddress") -> Words:
         gate="mailferryGate",
         accept="mailferryAcceptUid",
         reject="mailferryRejectUid",
-        senders="uid, mailferrySender",
+        senders="uid, mailferrySender, mailferrySendAs",
         own_dn="entryDN",
         outside_members="mailferryExternalMember",
         quota="mailferryQuota",

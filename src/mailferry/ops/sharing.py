@@ -1,0 +1,217 @@
+"""The use cases behind `mailferry sharing`: exports → report, → grants in the ledger, → rights on the open side.
+
+Shows nothing. Invariant: an entry becomes a grant only where both sides are known for certain; all others are lines of
+the report, with what to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mailferry.coexist.routes import People
+from mailferry.directory.sharing import GROUPS, WIDE, expanded
+from mailferry.ledger import permissions
+from mailferry.ledger.directory import accounts_of
+from mailferry.ledger.permissions import Planned
+from mailferry.ledger.store import Ledger
+from mailferry.ledger.writer import LedgerThread
+from mailferry.model.permission import Access, Grant
+from mailferry.net import ldap
+from mailferry.ops.files import read_export, table, write
+from mailferry.ops.sharing_people import Finder
+from mailferry.ops.stores import target_of
+from mailferry.ops.wave import Site, opened
+from mailferry.rules.names import Rating
+from mailferry.sharing import convert, powershell
+from mailferry.sharing.convert import Converted
+from mailferry.sharing.names import FULL
+from mailferry.waves.context import Directory, LedgerDoor
+from mailferry.waves.people import Everybody, read_everybody
+from mailferry.waves.sharing import Sharing
+
+REPORT = "sharing.csv"
+DIRECTORY = "directory"
+"""The origin of grants that `directory sync` has brought."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One entry of an export with what becomes of it. `grants`: the people who get it."""
+
+    entry: Converted
+    grants: tuple[Grant, ...] = ()
+
+
+def convert_files(files: Sequence[Path], output: Path | None) -> list[Converted]:
+    """Read all files and convert each entry; the report goes into `output`. UserError names a file that is none."""
+    found = [entry for path in files for entry in powershell.permissions(str(path), read_export(path))]
+    done = convert.convert_all(found)
+    if output is not None:
+        write(output / REPORT, report(done))
+    return done
+
+
+def ratings(done: Iterable[Converted]) -> dict[str, int]:
+    """How many of each rating; `nothing`: there is nothing to give."""
+    counts = Counter(one.rating.value if one.carried or one.rating is Rating.MANUAL else "nothing" for one in done)
+    return {name: counts[name] for name in (*(rating.value for rating in Rating), "nothing")}
+
+
+def report(done: Iterable[Converted]) -> bytes:
+    """The CSV of all entries."""
+    head = ("mailbox", "who", "access", "folder", "rights in Exchange", "rating", "IMAP", "DAV", "what to know or do")
+    rows = [
+        (
+            *(one.permission.mailbox, user_of(one), one.permission.access.value, one.permission.folder),
+            *(" ".join(one.permission.rights), one.rating.value, one.rights, one.dav, "; ".join(one.notes)),
+        )
+        for one in done
+    ]
+    return table(head, rows)
+
+
+def user_of(one: Converted) -> str:
+    """Whom an entry is for, for people."""
+    user = one.permission.user
+    return user if isinstance(user, str) else user.value
+
+
+def plan(
+    site: Site, ledger: Ledger, files: Sequence[Path], *, by_name: bool, dry_run: bool
+) -> tuple[list[Line], Planned]:
+    """What the directory and these files want goes into the ledger. A mailbox that a file tells about is wanted as the
+    file says; those of earlier plans stay."""
+    entries = convert_files(files, None)
+    with ldap.Connection(site.directory) as connection:
+        everybody = read_everybody(_people_of(site, connection))
+    finder = Finder(everybody, accounts_of(ledger, list(everybody.by_id)), by_name=by_name)
+    lines = [_line(one, finder) for one in entries]
+    wanted = _wanted(everybody, lines)
+    told = {
+        (owner.recipient.id, one.permission.access)
+        for one in entries
+        if not isinstance(owner := finder.mailbox(one.permission.mailbox), str)
+    }
+
+    def replaces(grant: Grant) -> bool:
+        return grant.origin == DIRECTORY or (grant.owner, grant.access) in told
+
+    return lines, permissions.plan(ledger, wanted, replaces, dry_run=dry_run)
+
+
+def _line(one: Converted, finder: Finder) -> Line:
+    """Who gets it; or the same entry for a human, with the reason."""
+    if not one.carried:
+        return Line(one)
+    asked = one.permission
+    owner, found = finder.mailbox(asked.mailbox), finder.person(user_of(one))
+    why = owner if isinstance(owner, str) else found.why
+    if why or isinstance(owner, str):
+        return Line(replace(one, rating=Rating.MANUAL, carried=False, notes=(*one.notes, why)))
+    if asked.access is Access.FOLDER and not one.rights:
+        advice = "calendars and address books: give it on the calendar server"
+        return Line(replace(one, rating=Rating.MANUAL, carried=False, notes=(*one.notes, advice)))
+    if found.group:
+        member = f"as a member of {found.group}, as it is today"
+        one = replace(
+            one, rating=max(one.rating, Rating.APPROXIMATE, key=list(Rating).index), notes=(*one.notes, member)
+        )
+    note = "; ".join(one.notes)
+    people = [who for who in found.ids if who != owner.recipient.id]
+    where = asked.folder if asked.access is Access.FOLDER else ""
+    some = [Grant(owner.recipient.id, who, asked.access, where, one.rights, note, asked.origin) for who in people]
+    return Line(one, tuple(some))
+
+
+def _wanted(everybody: Everybody, lines: Iterable[Line]) -> list[Grant]:
+    """One grant for each key: what a person has by name counts before what they have through groups, which adds up."""
+    found: dict[Any, Grant] = {}
+    direct: set[Any] = set()
+    for line in lines:
+        for one in line.grants:
+            if len(line.grants) == 1 and "as a member of" not in one.note:
+                direct.add(one.key)
+                found[one.key] = one
+            elif one.key not in direct:
+                before = found.get(one.key, one)
+                found[one.key] = replace(one, rights="".join(sorted({*before.rights, *one.rights})))
+    for known in everybody.by_id.values():
+        for person in _people(everybody, known.recipient.full_access):
+            one = Grant(known.recipient.id, person, Access.FULL, "", FULL, "", DIRECTORY)
+            if person != one.owner:
+                found.setdefault(one.key, one)
+    return list(found.values())
+
+
+def _people(everybody: Everybody, references: Iterable[str]) -> Iterator[str]:
+    """Who may open a mailbox by the directory; of groups their members, unless they are too many: `survey` names
+    those."""
+    for one in references:
+        known = everybody.by_id.get(one)
+        if known is None:
+            continue
+        if known.recipient.kind not in GROUPS:
+            yield one
+            continue
+        members = [who for who in expanded(one, everybody.recipients) if who in everybody.by_id]
+        yield from sorted(members) if len(members) <= WIDE else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A grant with the addresses of both sides."""
+
+    grant: Grant
+    owner: str
+    person: str
+
+
+def show(site: Site, ledger: Ledger, only: Sequence[str] = ()) -> list[Shown]:
+    """The grants, or those in whose mailboxes or for whom these addresses are. UserError: nobody has one of them."""
+    grants = permissions.grants(ledger)
+    with ldap.Connection(site.directory) as connection:
+        everybody = read_everybody(_people_of(site, connection))
+    ids = {everybody.at(one).recipient.id for one in only}
+
+    def mail(who: str) -> str:
+        known = everybody.by_id.get(who)
+        return (known.recipient.mail if known else None) or who
+
+    chosen = [one for one in grants if not ids or ids & {one.owner, one.person}]
+    return [Shown(one, mail(one.owner), mail(one.person)) for one in chosen]
+
+
+def apply(site: Site, only: Sequence[str], say: Callable[[str], None]) -> None:
+    """Put in force whatever can be, take back what is not wanted any more; one mailbox after the other. `only`: as for
+    `show`. `say`: told whose mailbox it is."""
+    with opened(site) as ledger:
+        owners = {one.grant.owner: one.owner for one in show(site, ledger, only)}
+    asyncio.run(_apply(site, owners, say))
+
+
+async def _apply(site: Site, owners: Mapping[str, str], say: Callable[[str], None]) -> None:
+    async with LedgerThread(site.ledger) as ledger:
+        sharing = companion(site, ledger, directory_of(site, ledger))
+        for owner, mail in owners.items():
+            say(mail)
+            await sharing.settle(owner)
+
+
+def directory_of(site: Site, ledger: LedgerThread) -> Directory:
+    return Directory(site.directory, lambda connection: _people_of(site, connection), LedgerDoor(ledger))
+
+
+def companion(site: Site, ledger: LedgerThread, directory: Directory) -> Sharing:
+    """What moves call, and `apply`."""
+    return Sharing(
+        ledger, directory, site.coexist, lambda store, user, mail: target_of(site.on_store(store, user, mail), 1)
+    )
+
+
+def _people_of(site: Site, connection: ldap.Connection) -> People:
+    return People(connection, site.suffix, site.words, site.open_domain)
