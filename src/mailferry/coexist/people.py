@@ -34,13 +34,24 @@ _PHOTOS = ("thumbnailPhoto", "jpegPhoto")
 @dataclass(frozen=True, slots=True)
 class People:
     """Where recipients are looked for. `words`: how it says things. `open_domain`: the open side's routing domain, in
-    which the local part is a uid. `others`: further servers with the same entries, which Postfix may ask."""
+    which the local part is a uid. `others`: further servers with the same entries, which Postfix may ask. `forbidden`:
+    the setting because of which nothing may be written; "" if it may."""
 
     connection: ldap.Connection
     suffix: str
     words: Words = OPENLDAP
     open_domain: str = ""
     others: Sequence[ldap.Server] = ()
+    forbidden: str = ""
+
+    def check_writable(self) -> None:
+        """ConfigError where nothing may be written."""
+        if self.forbidden:
+            raise ConfigError(
+                "Mailferry may not write to Active Directory",
+                about=self.forbidden,
+                advice="switch it on there; docs/route-store.md says what is written",
+            )
 
 
 @dataclass(frozen=True, slots=True)

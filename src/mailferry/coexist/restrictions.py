@@ -53,6 +53,7 @@ def set_outside(people: People, ledger: Audit, address: str, allowed: bool, *, d
     before = restriction(people, address)
     data = {"id": before.id, "dn": before.dn, "before": before.outside, "after": allowed}
     if before.outside != allowed and not dry_run:
+        people.check_writable()
         ledger.audit(INTENDED, **data)
         step = ldap.Change("replace", people.words.outside, () if allowed else (b"FALSE",))
         people.connection.modify(before.dn, [step])
@@ -89,6 +90,7 @@ def gates(people: People, ledger: Audit, count: int, *, dry_run: bool = False) -
     found = Gates(given, taken, tuple(lacking[len(free) :]))
     if dry_run or not (given or taken):
         return found
+    people.check_writable()
     data = {"given": given, "taken": list(taken)}
     ledger.audit(GATES_INTENDED, **data)
     for dn in taken:  # before they are given to others

@@ -101,6 +101,7 @@ def change(
         after = replace(after, fresh_until=float(int(time.time() + fresh_seconds)) if fresh_seconds else None)
     if dry_run:
         return Changed(before, after, made=False)
+    people.check_writable()
     data: dict[str, Any] = {
         "id": before.id,
         "dn": before.dn,
@@ -119,6 +120,7 @@ def change(
 def settle(people: People, ledger: Audit, now: float | None = None) -> list[str]:
     """Take the mark from routes that are no longer fresh; their DNs. If nobody calls this, mail that Exchange sends
     back is put off for longer, and none is lost."""
+    people.check_writable()
     due, name = time.time() if now is None else now, people.words.fresh
     settled = []
     for one in list(search(people, f"({name}=*)", (name,))):

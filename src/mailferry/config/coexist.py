@@ -11,6 +11,8 @@ from pydantic import Field
 
 from mailferry.config.exchange import ExchangeAccess
 from mailferry.config.fields import Domain, Reference, Table, Text
+from mailferry.config.rules import RulesSettings
+from mailferry.config.route_store import RoutesInAd
 from mailferry.config.stack import Server
 from mailferry.config.waves import Events, Letters
 
@@ -22,6 +24,11 @@ class Store(Table):
         description="Its address without a user (docs/addresses.md), such as `imaps://store1.acme.example?admin=svc`."
     )
     password: Reference | None = Field(default=None, description="Where the password for it is.")
+    sieve: Text | None = Field(
+        default=None,
+        description="Its ManageSieve address (docs/rules-upload.md), such as `sieve://store1.acme.example?admin=svc`. "
+        "Default: the host of `url` at port 4190, with STARTTLS unless `url` says `tls=none`, and the same log-in.",
+    )
     free: Text | None = Field(
         default=None,
         description="The command that tells the bytes free on its disk, a number last, for `wave rehearse`: "
@@ -82,6 +89,12 @@ class Coexist(Table):
     write_target_address: bool = Field(
         default=False, description="Whether Mailferry sets targetAddress in Active Directory itself while parking."
     )
+    route_store: Literal["openldap", "ad"] = Field(
+        default="openldap",
+        description="Where routes are kept: `openldap`: in the directory of `[directory.target]`; `ad`: in Active "
+        "Directory itself, which is then the only directory.",
+    )
+    ad: RoutesInAd = Field(default=RoutesInAd(), description="See `[coexist.ad]`.")
     exchange: ExchangeAccess = Field(default=ExchangeAccess(), description="See `[coexist.exchange]`.")
     together: int = Field(
         default=8,
@@ -112,5 +125,6 @@ class Coexist(Table):
         description='Hours, by this machine\'s clock, in which nobody new is parked: `"Mon-Fri 08:00-18:00"`, '
         '`"22:00-06:00"`, `"2026-12-24..2027-01-02"`. Whoever is parked goes on.',
     )
+    rules: RulesSettings | None = Field(default=None, description="See `[coexist.rules]`.")
     events: Events | None = Field(default=None, description="See `[coexist.events]`.")
     letters: Letters | None = Field(default=None, description="See `[coexist.letters]`.")

@@ -17,6 +17,7 @@ from mailferry.config.coexist import Coexist
 from mailferry.config.fields import Domain, Reference, Table, Text
 from mailferry.config.stack import StackSettings
 from mailferry.config.trace import Trace
+from mailferry.config.workers import Workers
 from mailferry.errors import ConfigError
 
 FILE = "mailferry.toml"
@@ -196,7 +197,11 @@ class DirectorySettings(Table):
         description="How mail attributes are written: `inet`: inetLocalMailRecipient, `qmail`: qmail-ldap's qmailUser.",
     )
     source: Source = Field(description="See `[directory.source]`.")
-    target: Target = Field(description="See `[directory.target]`.")
+    target_: Target | None = Field(
+        default=None,
+        alias="target",
+        description="See `[directory.target]`. Left out where Active Directory is the only directory.",
+    )
     mapping: Rules = Field(default=Rules(), description="See `[directory.mapping]`.")
     brake: Brake = Field(default=Brake(), description="See `[directory.brake]`.")
     authority: Authority = Field(default=Authority(), description="See `[directory.authority]`.")
@@ -205,6 +210,18 @@ class DirectorySettings(Table):
     decisions: Path | None = Field(
         default=None, description="The file of decisions about findings, kept by `mailferry directory clean`."
     )
+
+    @property
+    def target(self) -> Target:
+        """The open directory. ConfigError: there is none, since Active Directory is the only one."""
+        if self.target_ is None:
+            raise ConfigError(
+                "there is no open directory ([directory.target]), so nothing is brought there",
+                about="mailferry.toml",
+                advice='where Active Directory is the only one (coexist.route_store = "ad"), people are read there by '
+                "every command: see docs/route-store.md",
+            )
+        return self.target_
 
 
 class Settings(Table):
@@ -217,6 +234,7 @@ class Settings(Table):
     directory: DirectorySettings | None = Field(default=None, description="See `[directory]`.")
     stack: StackSettings | None = Field(default=None, description="See `[stack]`.")
     coexist: Coexist | None = Field(default=None, description="See `[coexist]`.")
+    workers: Workers | None = Field(default=None, description="See `[workers]`.")
     trace: Trace = Field(default=Trace(), description="See `[trace]`.")
 
 
@@ -274,7 +292,7 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
     """The same, with relative paths counted from `folder`."""
     if settings.directory is None:
         return settings
-    one = settings.directory
+    one, target = settings.directory, settings.directory.target_
 
     def under(path: Path | None) -> Path | None:
         return None if path is None else folder / path
@@ -282,19 +300,23 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
     source: dict[str, Any] = {"ca_file": under(one.source.ca_file)}
     if one.source.kind in ("csv", "ldif", "vcard"):
         source["url"] = str(folder / one.source.url)
-    changed = {
+    changed: dict[str, Any] = {
         "source": one.source.model_copy(update=source),
-        "target": one.target.model_copy(update={"ca_file": under(one.target.ca_file), "bulk": under(one.target.bulk)}),
+        "target_": target
+        and target.model_copy(update={"ca_file": under(target.ca_file), "bulk": under(target.bulk)}),
         "mapping": one.mapping.model_copy(update={"exceptions": under(one.mapping.exceptions)}),
         "decisions": under(one.decisions),
     }
     whole: dict[str, Any] = {"directory": one.model_copy(update=changed)}
     if (coexist := settings.coexist) is not None:
         exchange = coexist.exchange.model_copy(update={"ca_file": under(coexist.exchange.ca_file)})
-        events, letters = coexist.events, coexist.letters
+        events, letters, rules = coexist.events, coexist.letters, coexist.rules
         if events is not None:
             events = events.model_copy(update={"ca_file": under(events.ca_file)})
         if letters is not None:
             letters = letters.model_copy(update={"templates": under(letters.templates)})
-        whole["coexist"] = coexist.model_copy(update={"exchange": exchange, "events": events, "letters": letters})
+        if rules is not None:
+            rules = rules.model_copy(update={"folder": under(rules.folder), "owners": under(rules.owners)})
+        changed = {"exchange": exchange, "events": events, "letters": letters, "rules": rules}
+        whole["coexist"] = coexist.model_copy(update=changed)
     return settings.model_copy(update=whole)

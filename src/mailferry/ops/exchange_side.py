@@ -34,13 +34,13 @@ def _port(settings: Settings, access: ExchangeAccess, do: Do) -> TargetAddresses
             about="coexist.write_target_address",
             advice="switch it off, and use the scripts of `mailferry wave script`",
         )
-    sources = [_source(settings.directory.source, access, access.url)]
-    sources += [_source(settings.directory.source, access, url) for url in access.controllers]
+    sources = [access_to(settings.directory.source, access, access.url)]
+    sources += [access_to(settings.directory.source, access, url) for url in access.controllers]
     servers = {one.url: one for one in map(server_of, sources)}
     return TargetAddresses(tuple(servers.values()), do)
 
 
-def _source(source: Source, access: ExchangeAccess, url: str | None) -> Source:
+def access_to(source: Source, access: ExchangeAccess, url: str | None) -> Source:
     """The source with what `access` says differently."""
     own = {
         "url": url,

@@ -24,7 +24,7 @@ from mailferry.ledger import open_ledger
 from mailferry.ledger.store import Ledger
 from mailferry.net import ldap
 from mailferry.ops import exchange_side
-from mailferry.ops.directory import server_of
+from mailferry.ops.route_store import route_store
 from mailferry.ops.stack import postfix_settings
 from mailferry.stack.postfix.settings import Route, Settings
 
@@ -53,12 +53,11 @@ def opened(path: Path, ledger: str | None, default_ledger: Callable[[], str]) ->
     whole = config.read_settings(path)
     settings = postfix_settings(whole)
     assert whole.directory is not None and whole.stack is not None and whole.stack.postfix is not None
-    postfix, target = whole.stack.postfix, whole.directory.target
+    postfix, store = whole.stack.postfix, route_store(whole)
     mta = mta_of(postfix)
     db = open_ledger(ledger or whole.ledger or default_ledger())
-    with closing(db), ldap.Connection(server_of(target)) as connection:
-        people = routes.People(connection, target.suffix, settings.directory.words, settings.open_domain)
-        yield Place(settings, people, db, mta, postfix.fresh_hours, whole)
+    with closing(db), ldap.Connection(store.server) as connection:
+        yield Place(settings, store.people(connection), db, mta, postfix.fresh_hours, whole)
 
 
 def mta_of(postfix: Postfix) -> parking.Mta:

@@ -214,4 +214,4 @@ def companion(site: Site, ledger: LedgerThread, directory: Directory) -> Sharing
 
 
 def _people_of(site: Site, connection: ldap.Connection) -> People:
-    return People(connection, site.suffix, site.words, site.open_domain)
+    return site.routes.people(connection)

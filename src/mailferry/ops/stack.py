@@ -13,7 +13,8 @@ from mailferry.config import stack as wanted_stack
 from mailferry.config.settings import Settings as Config
 from mailferry.errors import ConfigError, Permanent
 from mailferry.ops import stack_dovecot, stack_relay
-from mailferry.ops.stack_places import endpoint, lookup, under
+from mailferry.ops.route_store import in_ad, lookup
+from mailferry.ops.stack_places import endpoint, under
 from mailferry.secret import Secret
 from mailferry.stack import rspamd
 from mailferry.stack.file import File, Kit
@@ -67,13 +68,13 @@ def openldap_settings(config: Config, replica: int | None = None) -> Settings:
 def postfix_settings(config: Config) -> Postfix:
     """What the Postfix between both sides is to be. ConfigError when a section or a domain is missing."""
     stack = config.stack
-    if config.directory is None or stack is None or stack.openldap is None or stack.postfix is None:
+    if config.directory is None or stack is None or stack.postfix is None or not (stack.openldap or in_ad(config)):
         raise ConfigError(
             "it needs [directory], [stack.openldap] and [stack.postfix]",
             about="mailferry.toml",
             advice="see docs/stack-postfix.md",
         )
-    directory, openldap, wanted = config.directory, stack.openldap, stack.postfix
+    directory, wanted = config.directory, stack.postfix
     routing = directory.exchange.routing_domain
     if not directory.mapping.domains or routing is None:
         raise ConfigError(
@@ -88,7 +89,7 @@ def postfix_settings(config: Config) -> Postfix:
         exchange_domain=wanted.exchange_domain,
         exchange=endpoint(wanted.exchange),
         stores={name: endpoint(server) for name, server in wanted.stores.items()},
-        directory=lookup(directory, openldap, wanted.directory),
+        directory=lookup(config, wanted.directory),
         listen=wanted.listen,
         listen_exchange=wanted.listen_exchange,
         exchange_networks=wanted.exchange_networks,

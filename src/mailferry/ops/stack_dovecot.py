@@ -9,7 +9,8 @@ from pathlib import Path
 from mailferry.config.settings import Settings as Config
 from mailferry.config.stack import Dovecot, Postfix
 from mailferry.errors import ConfigError, UserError
-from mailferry.ops.stack_places import endpoint, lookup, under
+from mailferry.ops.route_store import in_ad, lookup
+from mailferry.ops.stack_places import endpoint, under
 from mailferry.secret import Secret
 from mailferry.stack.dovecot.files import ROTATE, files
 from mailferry.stack.dovecot.settings import EXCHANGE, Backend, Ports, Proxy, Rspamd, Settings, Store
@@ -21,7 +22,11 @@ def dovecot_settings(config: Config, store: str | None = None, *, proxy: bool = 
     """What a store is to be, or the proxy. `store`: its mailHost; None: the only one. ConfigError when a section is
     missing; UserError when it is not clear which store."""
     stack = config.stack
-    if config.directory is None or stack is None or not (stack.openldap and stack.postfix and stack.dovecot):
+    if (
+        config.directory is None
+        or stack is None
+        or not ((stack.openldap or in_ad(config)) and stack.postfix and stack.dovecot)
+    ):
         raise ConfigError(
             "it needs [directory], [stack.openldap], [stack.postfix] and [stack.dovecot]",
             about="mailferry.toml",
@@ -31,7 +36,7 @@ def dovecot_settings(config: Config, store: str | None = None, *, proxy: bool = 
     name = None if proxy else _which(postfix, store)
     return Settings(
         hostname=wanted.hostname,
-        directory=lookup(config.directory, stack.openldap, wanted.directory),
+        directory=lookup(config, wanted.directory),
         store=None if name is None else _store(wanted, postfix, name),
         proxy=_proxy(wanted, postfix, name) if name is None or wanted.stores_pass_on else None,
         ports=Ports(**wanted.ports.model_dump()),

@@ -165,7 +165,7 @@ def _directory(site: Site, result: Result) -> Iterator[routes.People | None]:
         people = None
         try:
             connection = stack.enter_context(ldap.Connection(site.directory))
-            people = routes.People(connection, site.suffix, site.words, site.open_domain)
+            people = site.routes.people(connection)
         except MailferryError as error:
             result.looked.append(Looked("the directory", problem=error.message))
         yield people

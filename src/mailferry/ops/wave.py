@@ -17,10 +17,11 @@ from typing import Any
 from mailferry.coexist import parking
 from mailferry.coexist.probe import Probe
 from mailferry.coexist.routes import People
-from mailferry.config.accounts import parse_address
-from mailferry.config.coexist import Coexist
+from mailferry.config.accounts import parse_address, parse_sieve
+from mailferry.config.coexist import Coexist, Store
 from mailferry.config.settings import Settings, read_settings
-from mailferry.copy.fleet import Caps, Fleet, Job
+from mailferry.copy.fleet import Caps, Fleet, Job, Run
+from mailferry.copy.followed import Followed
 from mailferry.copy.lease import leased
 from mailferry.copy.mailbox import Progress
 from mailferry.copy.policy import CopyPolicy
@@ -31,19 +32,16 @@ from mailferry.errors import ConfigError, Fenced, SafetyStop, UserError
 from mailferry.ledger import open_ledger
 from mailferry.ledger import waves as ledger_waves
 from mailferry.ledger.store import Ledger
-from mailferry.model.account import Account
+from mailferry.model.account import Account, ImapAccount, Tls
 from mailferry.model.wave import ON_EXCHANGE, WAITING_FOR_MAIL, Move, MoveState, Wave, WaveState
-from mailferry.net import ldap
-from mailferry.ops import exchange_side
+from mailferry.net import ldap, managesieve
+from mailferry.ops import exchange_side, wave_rules
 from mailferry.ops.copying import Limits
-from mailferry.ops.directory import server_of as directory_server
 from mailferry.ops.route import mta_of
+from mailferry.ops.route_store import RouteStore, route_store
 from mailferry.ops.stores import server_of, source_of, target_of
 from mailferry.plan.waves import seed_from, times
 from mailferry.secret import Secret
-from mailferry.stack.openldap.render import ADDRESSES
-from mailferry.stack.openldap.settings import MailSchema
-from mailferry.stack.words import Words, openldap
 from mailferry.waves.advance import CUTOVER, REHEARSE, SEED, SWEEP, Goal, advance
 from mailferry.waves.context import Context, Directory, LedgerDoor
 from mailferry.waves.rollback import ROLLBACK
@@ -59,14 +57,24 @@ class Site:
     settings: Settings
     coexist: Coexist
     ledger: str
-    directory: ldap.Server
-    suffix: str
-    words: Words
-    open_domain: str
+    routes: RouteStore
     mtas: tuple[parking.Mta, ...]
     probe: Probe | None
     fresh_hours: float
     passwords: dict[str, Secret]
+
+    @property
+    def directory(self) -> ldap.Server:
+        """Where routes are read and written."""
+        return self.routes.server
+
+    @property
+    def suffix(self) -> str:
+        return self.routes.suffix
+
+    @property
+    def open_domain(self) -> str:
+        return self.routes.open_domain
 
     def source(self, move: Move) -> Account:
         """The mailbox on Exchange."""
@@ -77,13 +85,30 @@ class Site:
         """The one on the open side. ConfigError: its store is not in the settings."""
         return self.on_store(move.store, move.target_user, move.mail)
 
+    def servers(self, move: Move) -> tuple[str, ...]:
+        """Those whose connections are counted."""
+        return tuple({server_of(self.source(move)), server_of(self.target(move))} - {""})
+
     def on_store(self, name: str, user: str, mail: str) -> Account:
         """The mailbox of `user` on a store. ConfigError: that is not in the settings."""
+        return parse_address(self._store(name, mail).url, user=user, secret=self.passwords.get(name.lower()))
+
+    def scripts(self, move: Move) -> ImapAccount:
+        """The ManageSieve log-in of its open mailbox. ConfigError: its store has none, or is not in the settings."""
+        address = self._store(move.store, move.mail).sieve
+        if address is not None:
+            return parse_sieve(address, user=move.target_user, secret=self.passwords.get(move.store.lower()))
+        account = self.target(move)
+        if not isinstance(account, ImapAccount):
+            raise ConfigError("it has no ManageSieve address", about=f'[coexist.stores."{move.store}"] sieve')
+        return replace(account, port=managesieve.PORT, tls=Tls.NONE if account.tls is Tls.NONE else Tls.STARTTLS)
+
+    def _store(self, name: str, mail: str) -> Store:
         store = self.coexist.stores.get(name.lower())
         if store is None:
             known = ", ".join(sorted(self.coexist.stores))
             raise ConfigError(f"{name} is none of the stores: {known}", about=f"[coexist.stores] for {mail}")
-        return parse_address(store.url, user=user, secret=self.passwords.get(name.lower()))
+        return store
 
 
 def site_of(config: Path, ledger: str | None, default_ledger: Callable[[], str]) -> Site:
@@ -98,10 +123,7 @@ def site_of(config: Path, ledger: str | None, default_ledger: Callable[[], str])
         whole,
         coexist,
         ledger or whole.ledger or default_ledger(),
-        directory_server(directory.target),
-        directory.target.suffix,
-        openldap(ADDRESSES[MailSchema(directory.schema_)]),
-        directory.exchange.routing_domain or "",
+        route_store(whole),
         _mtas(whole, coexist),
         _probe(whole, coexist),
         whole.stack.postfix.fresh_hours if whole.stack and whole.stack.postfix else 24.0,
@@ -152,10 +174,11 @@ def opened(site: Site) -> Iterator[Ledger]:
 
 
 def fleet(
-    site: Site, verb: str, name: str, only: Sequence[str], argv: Sequence[str], observe: Callable[[Fleet], None]
-) -> Fleet:
-    """The fleet that takes a wave's people to the goal of a verb (`GOALS`); `run()` it. Those who are waiting for mail
-    come first. UserError: nobody of that name; SafetyStop: the wave is paused or cancelled."""
+    site: Site, verb: str, name: str, only: Sequence[str], argv: Sequence[str], observe: Callable[[Run], None]
+) -> Run:
+    """What takes a wave's people to the goal of a verb (`GOALS`): a fleet of this machine, or the workers where
+    `[workers]` is set; `run()` it. Those who are waiting for mail come first. UserError: nobody of that name;
+    SafetyStop: the wave is paused or cancelled."""
     goal = GOALS[verb]
     with opened(site) as ledger:
         wave = ledger_waves.named(ledger, name)
@@ -174,10 +197,17 @@ def fleet(
             raise SafetyStop(f"it is {wave.state.value}", about=name, advice=advice)
     moves.sort(key=lambda move: move.state not in WAITING_FOR_MAIL)
     limits = Limits(**({} if site.coexist.workers is None else {"workers": site.coexist.workers}))
-    jobs = [
-        Job(move.mail, tuple({server_of(site.source(move)), server_of(site.target(move))} - {""}), site.coexist.lanes)
-        for move in moves
-    ]
+    jobs = [Job(move.mail, site.servers(move), site.coexist.lanes) for move in moves]
+    if site.settings.workers is not None:
+        return Followed(
+            jobs=jobs,
+            ledger=site.ledger,
+            verb=verb,
+            moves=[move.id for move in moves],
+            first=[move.state in WAITING_FOR_MAIL for move in moves],
+            command=shlex.join(argv),
+            observe=observe,
+        )
     people = {move.source_user: move.target_user for move in everybody}
     return Fleet(
         jobs=jobs,
@@ -279,12 +309,9 @@ def context_of(site: Site, engine: Engine) -> Context:
     """What one process shares among its moves."""
     door = LedgerDoor(engine.ledger)
 
-    def people(connection: ldap.Connection) -> People:
-        return People(connection, site.suffix, site.words, site.open_domain)
-
     return Context(
         engine,
-        Directory(site.directory, people, door),
+        Directory(site.directory, site.routes.people, door),
         [parking.Queue(mta) for mta in site.mtas],
         site.coexist,
         source=lambda move: source_of(site.source(move), 1),
@@ -294,6 +321,7 @@ def context_of(site: Site, engine: Engine) -> Context:
         open_domain=site.open_domain,
         probe=site.probe,
         exchange=exchange_side.writer(site.settings, door),
+        companions=wave_rules.companions(site, worker.engine.ledger, directory),
         fresh_seconds=site.fresh_hours * 3600,
     )
 

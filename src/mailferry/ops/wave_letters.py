@@ -22,7 +22,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from mailferry.coexist.routes import People
 from mailferry.config.waves import Letters
 from mailferry.directory import addresses
 from mailferry.errors import ConfigError, Temporary, UserError
@@ -92,7 +91,7 @@ def send(
             else:
                 due.append(move)
         with ldap.Connection(site.directory) as connection:
-            people = People(connection, site.suffix, site.words, site.open_domain)
+            people = site.routes.people(connection)
             letters = [_letter(site, settings, wave, move, when, read_one(people, move.source_id)) for move in due]
         if not dry_run:
             _hand_over(ledger, settings, letters, when, done, again)

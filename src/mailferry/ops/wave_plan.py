@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mailferry.coexist.routes import People
 from mailferry.config.settings import Source, directory_settings
 from mailferry.directory.moving import Size, suggest
 from mailferry.directory.sharing import MOVERS, Cluster, Edge, Sharing, clusters, ties
@@ -212,7 +211,7 @@ def _check(site: Site, store: str | None, settings: Mapping[str, Any]) -> None:
 def _world(config: Path, site: Site, ledger: Ledger, progress: Progress) -> _World:
     progress("reading the directory", 0, 0)
     with ldap.Connection(site.directory) as connection:
-        everybody = read_everybody(People(connection, site.suffix, site.words, site.open_domain))
+        everybody = read_everybody(site.routes.people(connection))
     recipients = everybody.recipients
     sharing = ties(recipients)
     parts = clusters((who for who, one in recipients.items() if one.kind in MOVERS), sharing.strong)

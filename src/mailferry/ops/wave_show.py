@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mailferry.coexist.routes import People
 from mailferry.directory.sharing import clusters, ties
 from mailferry.errors import UserError
 from mailferry.ledger import waves as ledger_waves
@@ -50,7 +49,7 @@ def show(site: Site, name: str) -> Shown:
         moves = tuple(one for one in every if one.wave_id == wave.id)
         waiting = {one.id: doubts for one in moves if (doubts := open_doubts(ledger, wave, one))}
     with ldap.Connection(site.directory) as connection:
-        everybody = read_everybody(People(connection, site.suffix, site.words, site.open_domain))
+        everybody = read_everybody(site.routes.people(connection))
     inside = {one.source_id: one.mail for one in moves if one.state is not MoveState.CANCELLED}
     strong = ties(everybody.recipients).strong
     within = [edge for edge in strong if edge.one in inside and edge.other in inside]
