@@ -17,7 +17,7 @@ from mailferry.errors import UserError
 
 if TYPE_CHECKING:
     from mailferry.config.accounts import Pair
-    from mailferry.copy.fleet import Fleet
+    from mailferry.copy.fleet import Run
     from mailferry.model.account import Account
     from mailferry.ops.copying import Limits
     from mailferry.secret import Secret
@@ -214,14 +214,14 @@ def _with_secret(account: Any, secret: Secret | None) -> Any:
 
 
 def run_fleet(
-    make: Callable[[Callable[[Fleet], None]], Fleet],
+    make: Callable[[Callable[[Run], None]], Run],
     ledger: str,
     *,
     as_json: bool,
     detach: bool,
     report: Path | None,
     started: float,
-    result: Callable[[Fleet, bool, float], None] | None = None,
+    result: Callable[[Run, bool, float], None] | None = None,
 ) -> int:
     """Run a fleet with progress, a log file and a result (`show.result`, or the one given); in the background with
     `detach`. Returns the exit code."""
@@ -247,7 +247,7 @@ def run_fleet(
 
 
 def _quietly(
-    make: Callable[[Callable[[Fleet], None]], Fleet],
+    make: Callable[[Callable[[Run], None]], Run],
     log_file: Path,
     report: Path | None,
     ledger: str,

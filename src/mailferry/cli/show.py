@@ -16,7 +16,7 @@ from mailferry.copy.progress import Counts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailferry.copy.fleet import Fleet, JobState
+    from mailferry.copy.fleet import JobState, Run
 
 PLAIN_SECONDS = 5.0
 
@@ -40,7 +40,7 @@ def time_text(seconds: float) -> str:
 
 
 @contextmanager
-def observer(as_json: bool) -> Iterator[Callable[[Fleet], None]]:
+def observer(as_json: bool) -> Iterator[Callable[[Run], None]]:
     """What to call after each change of a fleet."""
     if as_json:
         yield lambda fleet: None
@@ -51,18 +51,18 @@ def observer(as_json: bool) -> Iterator[Callable[[Fleet], None]]:
         yield _lines()
 
 
-def _sum(fleet: Fleet) -> tuple[Counts, int]:
+def _sum(fleet: Run) -> tuple[Counts, int]:
     counts = Counts()
     for state in fleet.states:
         counts.add(state.counts)
     return counts, max(counts.listed, sum(state.expected for state in fleet.states))
 
 
-def _lines() -> Callable[[Fleet], None]:
+def _lines() -> Callable[[Run], None]:
     started = last = time.monotonic()
     told: dict[str, str] = {}
 
-    def show(fleet: Fleet) -> None:
+    def show(fleet: Run) -> None:
         nonlocal last
         for job, state in zip(fleet.jobs, fleet.states, strict=True):
             if state.waits and told.get(job.name) != state.waits:
@@ -85,7 +85,7 @@ def _lines() -> Callable[[Fleet], None]:
 
 
 @contextmanager
-def _bars() -> Iterator[Callable[[Fleet], None]]:
+def _bars() -> Iterator[Callable[[Run], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -104,7 +104,7 @@ def _bars() -> Iterator[Callable[[Fleet], None]]:
     with progress:
         whole = progress.add_task("all", total=1, note="connecting")
 
-        def show(fleet: Fleet) -> None:
+        def show(fleet: Run) -> None:
             counts, expected = _sum(fleet)
             seconds = max(0.1, time.monotonic() - started)
             rate = counts.copied / seconds
@@ -129,7 +129,7 @@ def _bars() -> Iterator[Callable[[Fleet], None]]:
         yield show
 
 
-def result(fleet: Fleet, as_json: bool, seconds: float) -> None:
+def result(fleet: Run, as_json: bool, seconds: float) -> None:
     """The end of a run: a line per mailbox that needs one, and the sum that adds up."""
     counts, _ = _sum(fleet)
     if as_json:
@@ -152,7 +152,7 @@ def result(fleet: Fleet, as_json: bool, seconds: float) -> None:
     )
 
 
-def worst_score(fleet: Fleet) -> str | None:
+def worst_score(fleet: Run) -> str | None:
     """The score of the whole run, None where nothing was verified."""
     from mailferry.verify.score import Score
 
@@ -178,7 +178,7 @@ def error_text(error: dict[str, Any], subject: str = "") -> str:
     return f"{text}\n  → {error['advice']}" if error["advice"] else text
 
 
-def document(fleet: Fleet, seconds: float) -> dict[str, Any]:
+def document(fleet: Run, seconds: float) -> dict[str, Any]:
     """The `--json` document of a run (docs/json.md)."""
     counts, _ = _sum(fleet)
     return {
@@ -198,7 +198,7 @@ def document(fleet: Fleet, seconds: float) -> dict[str, Any]:
     }
 
 
-def exit_code(fleet: Fleet) -> int:
+def exit_code(fleet: Run) -> int:
     """0: all well; the error's own code where all mailboxes ended with that one; 65: safety stops; 1: some failed."""
     codes = [state.error["exit_code"] for state in fleet.states if state.error is not None]
     if codes and len(codes) == len(fleet.states) and len(set(codes)) == 1:

@@ -16,7 +16,7 @@ from mailferry.cli.directory import config
 from mailferry.cli.wave_plan import site_of as _site
 
 if TYPE_CHECKING:
-    from mailferry.copy.fleet import Fleet
+    from mailferry.copy.fleet import Run
     from mailferry.model.wave import Move
     from mailferry.ops.wave import Site, Status
 
@@ -211,7 +211,7 @@ def _run(
             click.echo(f"{len(fleet.jobs)} people" + "".join(f"\n  {job.name}" for job in fleet.jobs))
         return 0
 
-    def result(fleet: Fleet, as_json: bool, seconds: float) -> None:
+    def result(fleet: Run, as_json: bool, seconds: float) -> None:
         _result(site, name, fleet, as_json, seconds)
 
     return options.run_fleet(
@@ -225,7 +225,7 @@ def _run(
     )
 
 
-def _result(site: Site, name: str, fleet: Fleet, as_json: bool, seconds: float) -> None:
+def _result(site: Site, name: str, fleet: Run, as_json: bool, seconds: float) -> None:
     from mailferry.cli import show as shown
     from mailferry.ops import wave
 

@@ -17,7 +17,7 @@ from mailferry.cli import options
 from mailferry.cli.directory import config, progress_lines
 
 if TYPE_CHECKING:
-    from mailferry.copy.fleet import Fleet
+    from mailferry.copy.fleet import Run
     from mailferry.model.wave import Move
     from mailferry.ops.wave import Site
     from mailferry.ops.wave_plan import Planned
@@ -229,7 +229,7 @@ def rehearse_command(
     site = site_of(config, ledger)
     errors: dict[str, str] = {}
 
-    def result(fleet: Fleet, as_json: bool, seconds: float) -> None:
+    def result(fleet: Run, as_json: bool, seconds: float) -> None:
         for job, state in zip(fleet.jobs, fleet.states, strict=True):
             if state.error is not None:
                 errors[job.name] = str(state.error["message"])

@@ -22,11 +22,11 @@ from mailferry.copy.mailbox import Progress
 from mailferry.copy.policy import CopyPolicy
 from mailferry.copy.progress import Counts
 from mailferry.copy.work import Engine
-from mailferry.copy.worker import DRAIN_SECONDS, STOPPED, error_as_dict
+from mailferry.copy.worker import DRAIN_SECONDS, error_as_dict
 from mailferry.errors import Busy, Fenced, MailferryError, Temporary, UserError
 from mailferry.ledger import jobs, queue, slots
 from mailferry.ledger.jobs import Job, Told
-from mailferry.ledger.rows import Control
+from mailferry.ledger.rows import STOPPED, Control
 from mailferry.ledger.schema import HEAD
 from mailferry.ledger.slots import Held, Needs
 from mailferry.ledger.turns import Again, app, worker

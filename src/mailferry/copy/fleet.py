@@ -18,7 +18,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from mailferry.copy.policy import CopyPolicy
 from mailferry.copy.progress import Counts
@@ -55,6 +55,22 @@ class JobState:
     score: str | None = None
 
 
+class Run(Protocol):
+    """Many jobs under way, as people see them: a `Fleet` here, or what the workers of all hosts do (`Followed`)."""
+
+    jobs: Sequence[Job]
+    states: list[JobState]
+    run_id: int | None
+    paused: bool
+    failure: dict[str, Any] | None
+    facts: dict[str, Any]
+    done_word: str
+    on_run: Callable[[int], None] | None
+
+    def run(self) -> None:
+        """Until all have ended, or it was asked to stop."""
+
+
 @dataclass(slots=True)
 class Caps:
     """`per_server`: connections to one server at once, all workers together. `mailboxes`: jobs at once altogether."""
@@ -86,8 +102,8 @@ class Fleet:
     done_word: str = "copied"
     """What its jobs do with the bytes they count, for people."""
 
-    observe: Callable[[Fleet], None] = lambda fleet: None
-    on_run: Callable[[int], None] = lambda run_id: None
+    observe: Callable[[Run], None] = lambda run: None
+    on_run: Callable[[int], None] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     states: list[JobState] = field(default_factory=list)
     run_id: int | None = None
@@ -196,7 +212,8 @@ class Fleet:
         kind = what["kind"]
         if kind == "run":
             self.run_id = what["run"]
-            self.on_run(what["run"])
+            if self.on_run is not None:
+                self.on_run(what["run"])
         elif kind == "progress":
             state = self.states[what["job"]]
             state.counts, state.expected, state.waits = Counts(**what["counts"]), what["expected"], what["waits"]
@@ -254,8 +271,7 @@ class Fleet:
             self._waiting.clear()
 
     def _hand_out(self) -> None:
-        """Give waiting jobs to the least busy workers while the caps allow it. While many wait, each has one lane: two
-        mailboxes side by side cost less than one mailbox on two lanes."""
+        """Give waiting jobs to the least busy workers while the caps allow it."""
         if self.paused:
             return
         share = -(-self.caps.mailboxes // self.caps.workers)
@@ -264,10 +280,10 @@ class Fleet:
             ready = [child for child in self._children if len(child.jobs) < share]
             if not ready or running >= self.caps.mailboxes:
                 return
-            lanes_each = max(1, self.caps.mailboxes // (running + len(self._waiting)))
+            each = lanes_each(self.caps.mailboxes, running + len(self._waiting))
             job = self._waiting.popleft()
             wanted = self.jobs[job]
-            lanes = min(wanted.lanes, lanes_each)
+            lanes = min(wanted.lanes, each)
             free = min((self.caps.per_server - self._open[server] for server in wanted.servers), default=lanes)
             if free < lanes and any(self._open[server] for server in wanted.servers):
                 self._waiting.append(job)
@@ -313,6 +329,12 @@ class Fleet:
                     "advice": "run the same command again: it continues where it stopped",
                     "exit_code": 130,
                 }
+
+
+def lanes_each(mailboxes: int, left: int) -> int:
+    """How many lanes each of the mailboxes that are left may have. While many wait, each has one: two mailboxes side by
+    side cost less than one mailbox on two lanes."""
+    return max(1, mailboxes // max(1, left))
 
 
 def _end_of(status: int) -> str:

@@ -20,7 +20,7 @@ from mailferry.copy.policy import CopyPolicy
 from mailferry.copy.progress import Counts
 from mailferry.copy.work import Engine
 from mailferry.errors import MailferryError
-from mailferry.ledger.rows import Control
+from mailferry.ledger.rows import STOPPED, Control
 from mailferry.ledger.writer import LedgerThread
 
 log = logging.getLogger("mailferry.worker")
@@ -166,12 +166,3 @@ async def _one(worker: Worker, job: int, lanes: int, task: Task) -> None:
         worker.say(kind="done", job=job, counts=None, error=error_as_dict(error))
     else:
         worker.say(kind="done", job=job, counts=counts.as_dict(), error=None)
-
-
-STOPPED = {
-    "type": "Stopped",
-    "message": "stopped before it was done",
-    "about": "",
-    "advice": "run the same command again: it continues where it stopped",
-    "exit_code": 130,
-}

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from mailferry.errors import Fenced
 from mailferry.ledger.owner import host_and_pid, owner_text
-from mailferry.ledger.rows import Control
+from mailferry.ledger.rows import STOPPED, Control
 from mailferry.ledger.schema import VERSION_TABLE, job, run, worker
 
 if TYPE_CHECKING:
@@ -171,11 +171,22 @@ def at_work(ledger: Ledger) -> list[Job]:
         return [Job(*row) for row in connection.execute(sa.select(*_JOB).where(here).order_by(job.c.id))]
 
 
-def waiting(ledger: Ledger, run_id: int | None = None) -> int:
+def left(ledger: Ledger, run_id: int, most: int) -> int:
+    """How many jobs of a run have not ended; more than `most` are not counted."""
+    some = sa.select(job.c.id).where(job.c.run_id == run_id, job.c.ended.is_(None)).limit(most).subquery()
+    with ledger._read() as connection:
+        return int(connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
+
+
+def clock(ledger: Ledger) -> float:
+    """Now, as all hosts say it."""
+    with ledger._read() as connection:
+        return ledger._now(connection)
+
+
+def waiting(ledger: Ledger) -> int:
     """How many have not begun, or were given back."""
     here = sa.and_(job.c.ended.is_(None), job.c.worker_id.is_(None))
-    if run_id is not None:
-        here = sa.and_(here, job.c.run_id == run_id)
     with ledger._read() as connection:
         return int(connection.execute(sa.select(sa.func.count()).where(here)).scalar_one())
 
@@ -208,6 +219,14 @@ def hand_back(ledger: Ledger, job_id: int, worker_id: int, doing: str) -> None:
         here = sa.and_(job.c.id == job_id, job.c.worker_id == worker_id, job.c.ended.is_(None))
         values = {"worker_id": None, "heard": ledger._now(connection), "lanes": 0, "doing": doing}
         connection.execute(job.update().where(here).values(values))
+
+
+def end_waiting(ledger: Ledger, run_id: int) -> None:
+    """Of a run that is to stop: what nobody has begun is over."""
+    with ledger._write() as connection:
+        now = ledger._now(connection)
+        here = sa.and_(job.c.run_id == run_id, job.c.ended.is_(None), job.c.worker_id.is_(None))
+        connection.execute(job.update().where(here).values(heard=now, ended=now, doing="", error={**STOPPED}))
 
 
 def open_run(ledger: Ledger, command: str, summary: Mapping[str, Any]) -> int:

@@ -55,6 +55,18 @@ def connect(place: str | Path) -> Place:
     return found
 
 
+def version_of(place: str | Path) -> str | None:
+    """The schema's version as it is, None for an empty database; changes nothing."""
+    found = _engine(place)
+    try:
+        with found.engine.connect() as connection:
+            return _version(connection)
+    except exc.SQLAlchemyError as error:
+        raise translate(error, found.name) from error
+    finally:
+        found.engine.dispose()
+
+
 def _engine(place: str | Path) -> Place:
     text = str(place)
     if "://" not in text:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypedDict
 
 from mailferry.model.folder import Path, SpecialUse
@@ -26,6 +27,18 @@ class Control(Enum):
     RUN = "run"
     PAUSE = "pause"
     STOP = "stop"
+
+
+STOPPED: Mapping[str, Any] = MappingProxyType(
+    {
+        "type": "Stopped",
+        "message": "stopped before it was done",
+        "about": "",
+        "advice": "run the same command again: it continues where it stopped",
+        "exit_code": 130,
+    }
+)
+"""The error of what was to stop."""
 
 
 class MessageRow(NamedTuple):
@@ -120,6 +133,7 @@ class FolderRow:
     source_uidnext: int | None = None
     source_messages: int | None = None
     source_modseq: int | None = None
+    source_token: str | None = None
     pending_base: int | None = None
     listed: int = 0
     excluded: str | None = None
@@ -142,6 +156,7 @@ class FolderChanges(TypedDict, total=False):
     source_uidnext: int | None
     source_messages: int | None
     source_modseq: int | None
+    source_token: str | None
     pending_base: int | None
     listed: int
     excluded: str | None

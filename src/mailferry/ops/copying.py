@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mailferry.config.accounts import Pair
-from mailferry.copy.fleet import Caps, Fleet, Job
+from mailferry.copy.fleet import Caps, Fleet, Job, Run
 from mailferry.copy.lease import leased
 from mailferry.copy.mailbox import copy_mailbox, opening
 from mailferry.copy.policy import Accept, CopyPolicy
 from mailferry.copy.progress import Counts
 from mailferry.copy.worker import Task, Worker
 from mailferry.errors import SafetyStop, UserError
-from mailferry.model.account import Account, PstAccount
+from mailferry.model.account import ITEM_STORES, Account, PstAccount
+from mailferry.ops import copying_items
 from mailferry.ops.stores import server_of, source_of, target_of
 from mailferry.sources.base import Source
 from mailferry.verify.mailbox import Verifying, verify_mailbox
@@ -60,17 +61,21 @@ def copy_fleet(
     policy: CopyPolicy,
     limits: Limits,
     argv: Sequence[str],
-    observe: Callable[[Fleet], None],
+    observe: Callable[[Run], None],
 ) -> Fleet:
     """The fleet that copies these mailboxes; `run()` it. UserError if a mailbox would be copied onto itself."""
 
     async def copy_one(worker: Worker, number: int, lanes: int) -> Counts:
         pair = pairs[number]
-        source, target = source_of(pair.source, lanes), target_of(pair.target, lanes)
         keys = pair.source_key, pair.target.key
+        if isinstance(pair.target, ITEM_STORES):
+            async with leased(worker.engine.ledger, *keys, policy.lease_seconds) as lease:
+                to = (pair.target, *pair.groupware)
+                return await copying_items.copy_pair(worker, number, pair, to, lease, policy, Counts())
+        source, target = source_of(pair.source, lanes), target_of(pair.target, lanes)
         await check_owner(pair.source, source, policy)
         async with opening(source, target) as first, leased(worker.engine.ledger, *keys, policy.lease_seconds) as lease:
-            return await copy_mailbox(
+            counts = await copy_mailbox(
                 worker.engine,
                 source,
                 target,
@@ -79,6 +84,9 @@ def copy_fleet(
                 run_id=await worker.run_id,
                 progress=worker.progress(number),
             )
+            if pair.groupware:
+                counts = await copying_items.copy_pair(worker, number, pair, pair.groupware, lease, policy, counts)
+            return counts
 
     return _fleet(pairs, ledger, policy, limits, argv, observe, copy_one)
 
@@ -105,7 +113,7 @@ def verify_fleet(
     ledger: str,
     limits: Limits,
     argv: Sequence[str],
-    observe: Callable[[Fleet], None],
+    observe: Callable[[Run], None],
     content: Content,
     share: float,
 ) -> Fleet:
@@ -152,7 +160,7 @@ def _fleet(
     policy: CopyPolicy,
     limits: Limits,
     argv: Sequence[str],
-    observe: Callable[[Fleet], None],
+    observe: Callable[[Run], None],
     task: Task,
 ) -> Fleet:
     for pair in pairs:
@@ -160,7 +168,7 @@ def _fleet(
             advice = "check both addresses: the target is where the copy goes"
             raise UserError("source and target are the same account", about=pair.source.key, advice=advice)
     jobs = [
-        Job(pair.source_key, tuple({server_of(pair.source), server_of(pair.target)} - {""}), limits.lanes)
+        Job(pair.source_key, tuple({*map(server_of, (pair.source, pair.target, *pair.groupware))} - {""}), limits.lanes)
         for pair in pairs
     ]
     return Fleet(
