@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -40,6 +41,19 @@ from mailferry.cli import options
     metavar="ADDRESS",
     help="SOURCE is a backup of ADDRESS (a Maildir tree, a restored server): later copies from ADDRESS continue it.",
 )
+@click.option(
+    "--groupware",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Where events, contacts, tasks and notes go: davs://user@host, or caldavs://… and carddavs://…, or ics:DIR.",
+)
+@click.option("--groupware-password", metavar="REF", help="Where its password is. Default: the target's.")
+@click.option(
+    "--attachments-since",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="YYYY-MM-DD",
+    help="Leave out what is attached to events that ended before.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be done; write nothing anywhere.")
 @click.option("--detach", is_flag=True, help="Go on in the background; see `mailferry status` and `mailferry log`.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Write the report there at the end.")
@@ -58,6 +72,9 @@ def copy_command(
     accept: tuple[str, ...],
     patience: int,
     backup_of: str | None,
+    groupware: tuple[str, ...],
+    groupware_password: str | None,
+    attachments_since: datetime | None,
     dry_run: bool,
     detach: bool,
     report: Path | None,
@@ -68,7 +85,8 @@ def copy_command(
     Run it as often as you like: what is done is not done again, what was interrupted continues.
 
     \b
-    Addresses: imaps://user@host[:port], imap://user@host (STARTTLS), maildir:PATH
+    Addresses: imaps://user@host[:port], imap://user@host (STARTTLS), ews://mailbox@host, maildir:PATH, pst:FILE;
+    for calendars and contacts alone also ics:DIR, davs://user@host
     With --accounts FILE.csv, SOURCE and TARGET hold {user} or no user at all.
     """
     from mailferry.copy.policy import Accept, CopyPolicy
@@ -76,7 +94,7 @@ def copy_command(
     from mailferry.plan.folders import FolderPolicy
     from mailferry.plan.messages import Deletions
 
-    pairs = sides.pairs(backup_of)
+    pairs = sides.pairs(backup_of, groupware, groupware_password)
     policy = CopyPolicy(
         people=dict(pair.people for pair in pairs if pair.people is not None),
         same_names=same_names,
@@ -90,6 +108,7 @@ def copy_command(
         source_wins=not sweep,
         adopt=not no_adopt,
         repair=repair,
+        attached_since=attachments_since.date() if attachments_since else None,
         accept=frozenset(Accept(one) for one in accept),
         patience=patience,
     )

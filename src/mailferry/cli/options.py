@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 SOURCE_VARIABLE = "MAILFERRY_SOURCE_PASSWORD"
 TARGET_VARIABLE = "MAILFERRY_TARGET_PASSWORD"
+GROUPWARE_VARIABLE = "MAILFERRY_GROUPWARE_PASSWORD"
 SETTINGS = (Path("mailferry.toml"), Path("/etc/mailferry/mailferry.toml"))
 SECRETS = "env:NAME, file:PATH, command:COMMAND or keyring:SERVICE/USER"
 
@@ -98,9 +99,20 @@ class Sides:
     mailboxes: int | None
     workers: int | None
 
-    def pairs(self, backup_of: str | None = None) -> list[Pair]:
+    def pairs(
+        self, backup_of: str | None = None, groupware: Sequence[str] = (), groupware_password: str | None = None
+    ) -> list[Pair]:
         """See `pairs` below."""
-        return pairs(self.source, self.target, self.accounts, self.source_password, self.target_password, backup_of)
+        return pairs(
+            self.source,
+            self.target,
+            self.accounts,
+            self.source_password,
+            self.target_password,
+            backup_of,
+            groupware,
+            groupware_password,
+        )
 
     def limits(self) -> Limits:
         from mailferry.ops.copying import Limits
@@ -155,24 +167,31 @@ def pairs(
     source_password: str | None,
     target_password: str | None,
     backup_of: str | None = None,
+    groupware: Sequence[str] = (),
+    groupware_password: str | None = None,
 ) -> list[Pair]:
-    """The mailboxes that the arguments name, with their secrets, asked for on the terminal where none is given."""
-    from mailferry.config.accounts import Pair, parse_address, read_pairs
+    """The mailboxes that the arguments name, with their secrets, asked for on the terminal where none is given. The
+    `groupware` accounts have the target's password, unless they are given another."""
+    from mailferry.config.accounts import pair_of, read_pairs
 
     if accounts is not None:
-        found = read_pairs(accounts, source, target, backup_of)
+        found = read_pairs(accounts, source, target, backup_of, groupware)
     else:
-        stands_for = parse_address(backup_of).key if backup_of else None
-        found = [Pair(parse_address(source), parse_address(target), stands_for)]
+        found = [pair_of(source, target, backup_of, groupware)]
     secrets = {
         "source": secret_for([pair.source for pair in found], "source", source_password, SOURCE_VARIABLE),
         "target": secret_for([pair.target for pair in found], "target", target_password, TARGET_VARIABLE),
     }
+    beside = _beside(found, groupware_password, secrets["target"])
     return [
         replace(
             pair,
             source=_with_secret(pair.source, secrets["source"]),
             target=_with_secret(pair.target, secrets["target"]),
+            groupware=tuple(
+                _with_secret(one, beside or getattr(pair.target, "secret", None) or secrets["target"])
+                for one in pair.groupware
+            ),
         )
         for pair in found
     ]
@@ -180,13 +199,15 @@ def pairs(
 
 def secret_for(accounts: Sequence[Account], side: str, reference: str | None, variable: str) -> Secret | None:
     """The secret for all of these accounts, of one side, that have none of their own."""
-    from mailferry.model.account import ImapAccount, Mechanism
+    from mailferry.model.account import DavAccount, ImapAccount, Mechanism
     from mailferry.secret import Secret
 
     lacking = [
         account
         for account in accounts
-        if isinstance(account, ImapAccount) and account.secret is None and account.mechanism != Mechanism.EXTERNAL
+        if isinstance(account, ImapAccount | DavAccount)
+        and account.secret is None
+        and getattr(account, "mechanism", None) is not Mechanism.EXTERNAL
     ]
     if not lacking:
         return None
@@ -205,10 +226,22 @@ def secret_for(accounts: Sequence[Account], side: str, reference: str | None, va
     return Secret(click.prompt(f"Password for {whose}", hide_input=True, err=True))
 
 
-def _with_secret(account: Any, secret: Secret | None) -> Any:
-    from mailferry.model.account import ImapAccount
+def _beside(found: Sequence[Pair], reference: str | None, target: Secret | None) -> Secret | None:
+    """The secret for the accounts beside the targets; None: each has its target's."""
+    from mailferry.secret import Secret
 
-    if isinstance(account, ImapAccount) and account.secret is None and secret is not None:
+    if reference is not None:
+        return Secret.from_reference(reference)
+    if GROUPWARE_VARIABLE in os.environ:
+        return Secret(os.environ[GROUPWARE_VARIABLE])
+    lacking = [one for pair in found for one in pair.groupware if not (target or getattr(pair.target, "secret", None))]
+    return secret_for(lacking, "groupware", None, GROUPWARE_VARIABLE)
+
+
+def _with_secret(account: Any, secret: Secret | None) -> Any:
+    from mailferry.model.account import DavAccount, ImapAccount
+
+    if isinstance(account, ImapAccount | DavAccount) and account.secret is None and secret is not None:
         return replace(account, secret=secret)
     return account
 

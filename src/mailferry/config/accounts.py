@@ -10,7 +10,7 @@ import io
 import os
 import pwd
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -18,14 +18,38 @@ from typing import TypeVar
 from urllib.parse import parse_qsl, unquote
 
 from mailferry.errors import MailferryError, UserError
-from mailferry.model.account import Account, ImapAccount, MaildirAccount, MaildirFlavour, Mechanism, PstAccount, Tls
+from mailferry.model.account import (
+    ITEM_STORES,
+    Access,
+    Account,
+    DavAccount,
+    EwsAccount,
+    HttpLogin,
+    IcsAccount,
+    ImapAccount,
+    MaildirAccount,
+    MaildirFlavour,
+    Mechanism,
+    PstAccount,
+    Tls,
+)
 from mailferry.secret import Secret
 
-FORMS = "imaps://user@host[:port], imap://user@host[:port] (STARTTLS), maildir:PATH, pst:FILE"
+FORMS = (
+    "imaps://user@host[:port], imap://user@host[:port] (STARTTLS), ews://mailbox@host, maildir:PATH, pst:FILE, "
+    "ics:DIRECTORY, davs://user@host (or caldavs://, carddavs://)"
+)
 PORTS = {"imaps": 993, "imap": 143}
 COLUMNS = {"source_user", "target_user", "source_password", "target_password", "owner"}
 _ADDRESS = re.compile(
     r"(imaps?)://(?:(?P<user>[^?]*)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^@/:?]+)(?::(?P<port>\d+))?/?(?:\?(?P<options>.*))?"
+)
+_EWS = re.compile(
+    r"ews://(?:(?P<user>[^?/]*)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^@/:?]+)(?::(?P<port>\d+))?/?(?:\?(?P<options>.*))?"
+)
+_DAV = re.compile(
+    r"(?P<service>cal|card|)dav(?P<tls>s?)://(?:(?P<user>[^?/]*)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^@/:?]+)(?::(?P<port>\d+))?"
+    r"(?P<path>/[^?]*)?(?:\?(?P<options>.*))?"
 )
 E = TypeVar("E", bound=Enum)
 _FIELD = re.compile(r"\{(\w*)\}")
@@ -39,6 +63,9 @@ class Pair:
     target: Account
     stands_for: str | None = None
     """The key of the live mailbox that `source` is a backup of: the ledger then knows it under that name."""
+
+    groupware: tuple[Account, ...] = ()
+    """Where events, contacts, tasks and notes go beside the messages."""
 
     people: tuple[str, str] | None = None
     """The user on either side, where an account list says that they are one person."""
@@ -55,14 +82,26 @@ def parse_address(text: str, *, user: str | None = None, secret: Secret | None =
     Options follow `?`, joined by `&`: `tls=none`, `verify=no`, `ca=FILE`, `auth=MECHANISM`, `admin=USER` (SASL
     authzid), `login=TEXT` (sent as user name, may hold `{user}`: `ACME\\\\admin\\\\{user}`), `certificate=FILE`,
     `timeout=SECONDS`, `pop3=PORT`; for a Maildir `flavour=dovecot|courier|qmail`, `owner=USER`; for a PST file
-    `owner=ADDRESS[,ADDRESS]`, `people=FILE`, `domain=DOMAIN`. UserError says what is wrong with which address.
+    `owner=ADDRESS[,ADDRESS]`, `people=FILE`, `domain=DOMAIN`; for EWS as `_ews` reads them. UserError says what is
+    wrong with which address.
     """
     text = _filled(text, user)
     if text.startswith("maildir:"):
         return _maildir(text)
     if text.startswith("pst:"):
         return _pst(text)
-    found = _ADDRESS.fullmatch(text)
+    if (found := _EWS.fullmatch(text)) is not None:
+        return _ews(text, found, user, secret)
+    if text.startswith("ics:"):
+        return _ics(text)
+    if (found := _DAV.fullmatch(text)) is not None:
+        return _dav(text, found, user, secret)
+    return _server(text, "" if text.startswith("sieve:") else text, user, secret)
+
+
+def _server(text: str, known: str, user: str | None, secret: Secret | None) -> ImapAccount:
+    """`known`: the text if its scheme is one that is wanted here."""
+    found = _ADDRESS.fullmatch(known)
     if found is None:
         raise UserError("not an address that Mailferry knows", about=_shown(text), advice=f"use one of: {FORMS}")
     name = unquote(found["user"] or "") or user
@@ -95,6 +134,61 @@ def parse_address(text: str, *, user: str | None = None, secret: Secret | None =
     )
     _nothing_left(options, text)
     return account
+
+
+def _ews(text: str, found: re.Match[str], user: str | None, secret: Secret | None) -> EwsAccount:
+    """Options: `admin=USER` (who authenticates), `access=impersonation|delegate`, `login=TEXT` (may hold `{user}`),
+    `auth=auto|basic|ntlm|kerberos|oauth`, `archive=yes`, `recoverable=yes`, `public=yes`, `autodiscover=yes`,
+    `path=PATH`, `requests=NUMBER`, and those of connections."""
+    options = dict(parse_qsl(found["options"] or "", keep_blank_values=True))
+    host, name = found["host"].strip("[]"), unquote(found["user"] or "") or user or ""
+    discover = _yes(options.pop("autodiscover", "no"), "autodiscover", text)
+    if ":" in (found["user"] or ""):
+        raise UserError(
+            "a password must not stand in an address", about=_shown(text), advice="give --source-password env:NAME"
+        )
+    if discover and name and "@" not in name:
+        name = f"{name}@{host}"
+    if "@" not in name:
+        advice = "ews://alice@acme.example@mail.acme.example"
+        raise UserError("a mailbox at EWS is named by its SMTP address", about=text, advice=advice)
+    tls, path = options.pop("tls", "yes"), options.pop("path", "/EWS/Exchange.asmx")
+    if tls not in ("yes", "none"):
+        raise UserError(f"tls={tls} is not known", about=text, advice="EWS speaks HTTPS; ?tls=none is for tests")
+    port = int(found["port"] or (443 if tls == "yes" else 80))
+    if not 0 < port < 65536:
+        raise UserError(f"{port} is not a port", about=text)
+    account = EwsAccount(
+        user=name,
+        host=host,
+        port=port,
+        secret=secret,
+        admin=options.pop("admin", None),
+        access=_choice(Access, options.pop("access", "impersonation"), "access", text),
+        login=options.pop("login", "").replace("{user}", name) or None,
+        mechanism=_choice(HttpLogin, options.pop("auth", "auto"), "auth", text),
+        tls=tls == "yes",
+        verify=_yes(options.pop("verify", "yes"), "verify", text),
+        ca_file=options.pop("ca", None),
+        client_certificate=options.pop("certificate", None),
+        timeout=_number(options.pop("timeout", "120"), "timeout", text),
+        path=path if path.startswith("/") else f"/{path}",
+        discover=discover,
+        archive=_yes(options.pop("archive", "no"), "archive", text),
+        recoverable=_yes(options.pop("recoverable", "no"), "recoverable", text),
+        public=_yes(options.pop("public", "no"), "public", text),
+        requests=min(20, max(1, int(_number(options.pop("requests", "3"), "requests", text)))),
+    )
+    _nothing_left(options, text)
+    return account
+
+
+def parse_sieve(text: str, *, user: str | None = None, secret: Secret | None = None) -> ImapAccount:
+    """The ManageSieve log-in that `sieve://user@host[:4190]` names, with the same options and the same errors."""
+    if not text.startswith("sieve://"):
+        raise UserError("not a ManageSieve address", about=_shown(text), advice="sieve://user@host[:port] (STARTTLS)")
+    text = _filled(text, user)
+    return _server(text, text, user, secret)
 
 
 def _maildir(text: str) -> MaildirAccount:
@@ -130,6 +224,47 @@ def _pst(text: str) -> PstAccount:
     return PstAccount(_absolute(path), owner, _absolute(people) if people else None, domain)
 
 
+def _ics(text: str) -> IcsAccount:
+    path = text.removeprefix("ics:")
+    if not path or "\0" in path:
+        raise UserError("it names no directory", about=_shown(text), advice="ics:/path/to/directory")
+    return IcsAccount(_absolute(path))
+
+
+def _dav(text: str, found: re.Match[str], user: str | None, secret: Secret | None) -> DavAccount:
+    """Options: `admin=USER` (who authenticates for the user), `tls=none`, `verify=no`, `ca=FILE`, `timeout=SECONDS`."""
+    name = unquote(found["user"] or "") or user
+    if not name or ":" in (found["user"] or ""):
+        raise UserError(
+            "it names no user" if not name else "a password must not stand in an address",
+            about=_shown(text),
+            advice="davs://user@host, and --target-password or --groupware-password REF",
+        )
+    options = dict(parse_qsl(found["options"] or "", keep_blank_values=True))
+    tls = options.pop("tls", "")
+    if tls not in ("", "none") or bool(found["tls"]) == (tls == "none"):
+        advice = "davs:// for TLS; dav://…?tls=none sends the password in clear"
+        raise UserError("how it is protected is not said", about=text, advice=advice)
+    port = int(found["port"] or (443 if found["tls"] else 80))
+    if not 0 < port < 65536:
+        raise UserError(f"{port} is not a port", about=text)
+    account = DavAccount(
+        f"{found['service']}dav",
+        found["host"].strip("[]"),
+        port,
+        name,
+        secret,
+        admin=options.pop("admin", None),
+        path="" if found["path"] in (None, "/") else found["path"],
+        tls=Tls.IMPLICIT if found["tls"] else Tls.NONE,
+        verify=_yes(options.pop("verify", "yes"), "verify", text),
+        ca_file=options.pop("ca", None),
+        timeout=_number(options.pop("timeout", "60"), "timeout", text),
+    )
+    _nothing_left(options, text)
+    return account
+
+
 def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
@@ -145,7 +280,9 @@ def _filled(text: str, user: str | None) -> str:
         if match[1] not in values:
             raise UserError(f"{match[0]} is not known", about=text, advice="use {user}, {localpart} or {domain}")
         value = values[match[1]]
-        if text.startswith(("maildir:", "pst:")) and ("/" in value or value in ("", ".", "..") or "\0" in value):
+        if text.startswith(("maildir:", "pst:", "ics:")) and (
+            "/" in value or value in ("", ".", "..") or "\0" in value
+        ):
             raise UserError(f"{value!r} cannot be a directory's name", about=text)
         return value
 
@@ -193,7 +330,9 @@ def _shown(text: str) -> str:
     return re.sub(r"(://[^:@/]*):[^@]*@", r"\1:***@", text)
 
 
-def read_pairs(file: Path, source: str, target: str, backup_of: str | None = None) -> list[Pair]:
+def read_pairs(
+    file: Path, source: str, target: str, backup_of: str | None = None, groupware: Sequence[str] = ()
+) -> list[Pair]:
     """The mailboxes of an account list: CSV with a header line naming at least `source_user`.
 
     Columns: `source_user`, `target_user` (default: the same), `source_password`, `target_password` (references such as
@@ -233,6 +372,7 @@ def read_pairs(file: Path, source: str, target: str, backup_of: str | None = Non
                     secret=_secret(row.get("target_password")),
                 ),
                 parse_address(backup_of, user=user).key if backup_of else None,
+                _groupware(groupware, (row.get("target_user") or "").strip() or user),
                 (user, (row.get("target_user") or "").strip() or user),
             )
         except MailferryError as error:
@@ -245,6 +385,22 @@ def read_pairs(file: Path, source: str, target: str, backup_of: str | None = Non
     if not pairs:
         raise UserError("it lists no mailbox", about=str(file))
     return pairs
+
+
+def _groupware(texts: Sequence[str], user: str | None = None) -> tuple[Account, ...]:
+    """The stores that addresses name. UserError: one holds no events and contacts."""
+    accounts = tuple(parse_address(one, user=user) for one in texts)
+    for one in accounts:
+        if not isinstance(one, ITEM_STORES):
+            advice = "davs://user@host, caldavs://…, carddavs://… or ics:DIRECTORY"
+            raise UserError("it holds no events and contacts", about=one.key, advice=advice)
+    return accounts
+
+
+def pair_of(source: str, target: str, backup_of: str | None = None, groupware: Sequence[str] = ()) -> Pair:
+    """The mailbox that addresses without `{user}` name."""
+    stands_for = parse_address(backup_of).key if backup_of else None
+    return Pair(parse_address(source), parse_address(target), stands_for, _groupware(groupware))
 
 
 def _owned(account: Account, owner: str | None) -> Account:

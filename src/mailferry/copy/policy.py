@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from enum import Enum
 
 from mailferry.plan.folders import FolderPolicy
@@ -42,6 +43,8 @@ class CopyPolicy:
     backwards: bool = False
     adopt: bool = True
     repair: bool = False
+    attached_since: date | None = None
+    """Attachments of events that ended before are left out."""
     accept: frozenset[Accept] = frozenset()
     chunk_messages: int = 100
     chunk_bytes: int = 4 << 20

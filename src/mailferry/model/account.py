@@ -126,6 +126,17 @@ class DavAccount:
         return f"{self.service}://{self.user}@{self.host}:{self.port}{self.path}"
 
 
+@dataclass(frozen=True, slots=True)
+class IcsAccount:
+    """A directory of iCalendar and vCard files on this machine; a directory in it is a collection."""
+
+    path: str
+
+    @property
+    def key(self) -> str:
+        return f"ics:{self.path}"
+
+
 class HttpLogin(Enum):
     """How to say over HTTP who we are. AUTO takes the best that the server offers."""
 
@@ -183,4 +194,7 @@ class EwsAccount:
         return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}{self.path}"
 
 
-Account = ImapAccount | MaildirAccount | PstAccount | EwsAccount
+Account = ImapAccount | MaildirAccount | PstAccount | EwsAccount | DavAccount | IcsAccount
+
+ITEM_STORES = (DavAccount, IcsAccount)
+"""Accounts that hold events, contacts, tasks and notes, and no messages."""

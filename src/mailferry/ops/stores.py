@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from mailferry.errors import UserError
-from mailferry.model.account import Account, ImapAccount, PstAccount
+from mailferry.model.account import (
+    ITEM_STORES,
+    Account,
+    DavAccount,
+    EwsAccount,
+    ImapAccount,
+    PstAccount,
+)
 from mailferry.model.recipient import Recipient
 from mailferry.sources.base import Source
+from mailferry.sources.items import ItemSource
 from mailferry.targets.base import Target
+from mailferry.targets.items import ItemTarget
 
 
 def source_of(account: Account, lanes: int) -> Source:
@@ -22,6 +32,12 @@ def source_of(account: Account, lanes: int) -> Source:
         from mailferry.sources.pst import PstSource
 
         return PstSource(account, addresses_of(account.people).get if account.people else lambda name: None)
+    if isinstance(account, EwsAccount):
+        from mailferry.sources.ews import EwsSource
+
+        return EwsSource(account, lanes)
+    if isinstance(account, ITEM_STORES):
+        raise UserError("it holds no messages", about=account.key, advice="it goes with a target of the same kind")
     from mailferry.sources.maildir import MaildirSource
 
     return MaildirSource(account)
@@ -33,11 +49,39 @@ def target_of(account: Account, lanes: int) -> Target:
         from mailferry.targets.imap import ImapTarget
 
         return ImapTarget(account, lanes)
-    if isinstance(account, PstAccount):
-        raise UserError("a PST file can be read only", about=account.key, advice="give a maildir: or imaps:// target")
+    if isinstance(account, PstAccount | EwsAccount):
+        what = "a PST file" if isinstance(account, PstAccount) else "a mailbox at EWS"
+        raise UserError(f"{what} can be read only", about=account.key, advice="give a maildir: or imaps:// target")
+    if isinstance(account, ITEM_STORES):
+        raise UserError("it holds no messages", about=account.key, advice="give a maildir: or imaps:// target")
     from mailferry.targets.maildir import MaildirTarget
 
     return MaildirTarget(account)
+
+
+def item_source_of(account: Account) -> ItemSource:
+    """The source of events, contacts, tasks and notes for an account; nothing is connected yet. UserError: it has
+    none."""
+    raise UserError(
+        "it shows no events and contacts", about=account.key, advice="ews://mailbox@host, pst:FILE or ics:DIRECTORY"
+    )
+
+
+def item_targets_of(accounts: Sequence[Account]) -> list[ItemTarget]:
+    """The targets of events, contacts, tasks and notes for accounts. UserError: one can hold none."""
+    targets: list[ItemTarget] = []
+    for account in accounts:
+        if not isinstance(account, DavAccount):
+            raise UserError("it holds no events and contacts", about=account.key, advice="davs://user@host")
+        if account.service in ("dav", "caldav"):
+            from mailferry.targets.caldav import CalDavTarget
+
+            targets.append(CalDavTarget(account))
+        if account.service in ("dav", "carddav"):
+            from mailferry.targets.carddav import CardDavTarget
+
+            targets.append(CardDavTarget(account))
+    return targets
 
 
 @cache
@@ -55,4 +99,4 @@ def addresses_of(people: str) -> dict[str, str]:
 
 def server_of(account: Account) -> str:
     """The server whose connections are counted; a Maildir's is this machine's disk, which has none."""
-    return f"{account.host}:{account.port}" if isinstance(account, ImapAccount) else ""
+    return f"{account.host}:{account.port}" if isinstance(account, ImapAccount | EwsAccount | DavAccount) else ""
