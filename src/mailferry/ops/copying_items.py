@@ -1,0 +1,54 @@
+"""Copy events, contacts, tasks and notes: what `ops/copying` does beside the messages of a mailbox. Shows nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mailferry.config.accounts import Pair
+from mailferry.copy.items import ItemsDone, copy_items
+from mailferry.copy.policy import Accept, CopyPolicy
+from mailferry.copy.progress import Counts
+from mailferry.copy.worker import Worker
+from mailferry.ledger.rows import Lease
+from mailferry.model.account import Account
+from mailferry.ops.stores import item_source_of, item_targets_of
+from mailferry.plan.items import ItemPolicy
+
+
+def item_policy(policy: CopyPolicy) -> ItemPolicy:
+    """What is wanted of a copy, as far as items go."""
+    return ItemPolicy(
+        source_wins=policy.source_wins,
+        deletions=policy.deletions,
+        attached_since=policy.attached_since,
+        emptied=Accept.EMPTIED in policy.accept,
+        many_deletions=Accept.DELETIONS in policy.accept,
+    )
+
+
+async def copy_pair(
+    worker: Worker, number: int, pair: Pair, to: Sequence[Account], lease: Lease, policy: CopyPolicy, before: Counts
+) -> Counts:
+    """The items of a pair go to these accounts; `before`: what was done with its messages. The counts of both."""
+    progress = worker.progress(number)
+
+    def with_messages(counts: Counts) -> Counts:
+        whole = Counts()
+        whole.add(before)
+        whole.add(counts)
+        return whole
+
+    def tell(counts: Counts, waits: str) -> None:
+        whole = with_messages(counts)
+        progress(whole, whole.listed, waits)
+
+    done: ItemsDone = await copy_items(
+        worker.engine.ledger,
+        item_source_of(pair.source),
+        item_targets_of(to),
+        lease,
+        item_policy(policy),
+        patience=policy.patience,
+        progress=tell,
+    )
+    return with_messages(done.total())
