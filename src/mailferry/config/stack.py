@@ -11,17 +11,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from mailferry.config.fields import Domain, Reference, Table, Text
+from mailferry.config.fields import Domain, Listener, Network, Reference, Table, Text, Url
+from mailferry.config.fields import Server as Server
+from mailferry.config.qmail import Courier, Qmail
 
 
 def _address(text: str) -> str:
     return str(ipaddress.ip_address(text))
 
-
-Server = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}$")]
-Listener = Annotated[str, StringConstraints(pattern=r"^(([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):)?[0-9]{1,5}$")]
-Network = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f.:\[\]/]+$")]
-Url = Annotated[str, StringConstraints(pattern=r"^ldaps?://\S+$")]
 
 SocketOrServer = Annotated[str, StringConstraints(pattern=r"^(/\S+|\S+:[0-9]{1,5})$")]
 
@@ -299,9 +296,23 @@ class Dns(Table):
 class StackSettings(Table):
     """The servers of the open platform."""
 
+    flavour: Literal["postfix", "qmail"] = Field(
+        default="postfix",
+        description="What takes the organisation's mail and keeps its routes: `postfix` (with Dovecot), or `qmail` "
+        "(with Courier).",
+    )
     openldap: OpenLdap | None = Field(default=None, description="See `[stack.openldap]`.")
     postfix: Postfix | None = Field(default=None, description="See `[stack.postfix]`.")
     relay: Relay | None = Field(default=None, description="See `[stack.relay]`.")
     rspamd: Rspamd | None = Field(default=None, description="See `[stack.rspamd]`.")
     dns: Dns = Field(default=Dns(), description="See `[stack.dns]`.")
     dovecot: Dovecot | None = Field(default=None, description="See `[stack.dovecot]`.")
+    qmail: Qmail | None = Field(default=None, description="See `[stack.qmail]`.")
+    courier: Courier | None = Field(default=None, description="See `[stack.courier]`.")
+
+    @model_validator(mode="after")
+    def _one_flavour(self) -> Self:
+        other = "postfix" if self.flavour == "qmail" else "qmail"
+        if getattr(self, other) is not None:
+            raise ValueError(f"stack.flavour is {self.flavour}, so [stack.{other}] has no place")
+        return self

@@ -1,0 +1,1 @@
+"""qmail by us: its control files, who gets what, and the small programs beside it. Delivers nothing."""
