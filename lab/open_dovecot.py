@@ -1,7 +1,7 @@
 """A private Dovecot on loopback from our own renderer (src/mailferry/stack/dovecot): a store, or a proxy.
 
-Its people are those of an OpenLDAP (lab/openldap.py), so a log-in needs a route to this store and a password there;
-MASTER_PASSWORD is that of the user `mailferry`, who may open every mailbox. Needs root.
+Its people are those of an OpenLDAP (lab/openldap.py) or of the directory given, so a log-in needs a route to this store
+and a password there; MASTER_PASSWORD is that of the user `mailferry`, who may open every mailbox. Needs root.
 Invariant: nothing outside `root` is written; no Dovecot of the system is touched.
 """
 
@@ -17,14 +17,13 @@ from typing import Any
 
 from lab import process
 from lab.dovecot import Dovecot
-from lab.openldap import LOOKUP_PASSWORD, OpenLdap
+from lab.openldap import OpenLdap
+from lab.postfix import directory_of
 from lab.server import Server
 from mailferry.secret import Secret
 from mailferry.stack.dovecot.render import files
 from mailferry.stack.dovecot.settings import EXCHANGE, Backend, Ports, Proxy, Settings, Store
-from mailferry.stack.openldap.render import ADDRESSES
 from mailferry.stack.postfix.settings import Directory, Endpoint
-from mailferry.stack.words import openldap as openldap_words
 
 MASTER, MASTER_PASSWORD = "mailferry", "ferry-master"
 _QUICK = """
@@ -49,7 +48,7 @@ class OpenDovecot(Server):
 
     def __init__(
         self,
-        openldap: OpenLdap,
+        openldap: OpenLdap | Directory,
         store: str = "store1",
         root: Path | str | None = None,
         **changes: Any,
@@ -64,7 +63,7 @@ class OpenDovecot(Server):
         names = ("imap", "imaps", "pop3", "pop3s", "sieve", "lmtp")
         self.settings = Settings(
             hostname="localhost",
-            directory=directory_of(openldap),
+            directory=openldap if isinstance(openldap, Directory) else directory_of(openldap),
             store=replace(
                 Store(
                     store,
@@ -148,7 +147,7 @@ class OpenDovecot(Server):
 
 
 def open_proxy(
-    openldap: OpenLdap, stores: Mapping[str, OpenDovecot], exchange: Dovecot, root: Path | str | None = None
+    openldap: OpenLdap | Directory, stores: Mapping[str, OpenDovecot], exchange: Dovecot, root: Path | str | None = None
 ) -> OpenDovecot:
     """A proxy before these running stores and this Exchange, all over TLS."""
     made = OpenDovecot(openldap, root=root)
@@ -166,14 +165,3 @@ def open_proxy(
         ports=replace(made.settings.ports, lmtp=0),
     )
     return made
-
-
-def directory_of(openldap: OpenLdap) -> Directory:
-    """How a server of the lab reads this OpenLDAP."""
-    return Directory(
-        urls=(openldap.url,),
-        suffix=openldap.suffix,
-        bind=openldap.settings.lookup_dn,
-        password=Secret(LOOKUP_PASSWORD),
-        words=openldap_words(ADDRESSES[openldap.settings.mail_schema]),
-    )

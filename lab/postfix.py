@@ -135,14 +135,15 @@ def _lengthen_log_queue() -> None:
 
 
 def open_side(
-    openldap: OpenLdap,
+    openldap: OpenLdap | Directory,
     exchange: tuple[str, int],
     stores: Mapping[str, tuple[str, int]],
     *,
     root: Path | None = None,
     **changes: Any,
 ) -> Postfix:
-    """Our Postfix, from the renderer. `stores`: mailHost → (host, LMTP port). `changes`: of its settings."""
+    """Our Postfix, from the renderer. `openldap`: or how it reads another directory. `stores`: mailHost → (host, LMTP
+    port). `changes`: of its settings."""
 
     def render(here: Postfix) -> Iterable[File]:
         return files(replace(settings_of(here, openldap, exchange, stores), **changes))
@@ -151,7 +152,7 @@ def open_side(
 
 
 def settings_of(
-    here: Postfix, openldap: OpenLdap, exchange: tuple[str, int], stores: Mapping[str, tuple[str, int]]
+    here: Postfix, openldap: OpenLdap | Directory, exchange: tuple[str, int], stores: Mapping[str, tuple[str, int]]
 ) -> Settings:
     """What the renderer is given for an instance."""
     return Settings(
@@ -161,13 +162,7 @@ def settings_of(
         exchange_domain=EXCHANGE_DOMAIN,
         exchange=Endpoint(*exchange),
         stores={name: Endpoint(*place) for name, place in stores.items()},
-        directory=Directory(
-            urls=(openldap.url,),
-            suffix=openldap.suffix,
-            bind=openldap.settings.lookup_dn,
-            password=Secret(LOOKUP_PASSWORD),
-            words=openldap_words(ADDRESSES[openldap.settings.mail_schema]),
-        ),
+        directory=openldap if isinstance(openldap, Directory) else directory_of(openldap),
         listen=f"127.0.0.1:{here.port}",
         listen_exchange=f"127.0.0.1:{here.exchange_port}",
         exchange_networks=("127.0.0.0/8",),
@@ -177,6 +172,17 @@ def settings_of(
         data_dir=here.data_dir,
         log_file=here.log_file,
         dns=False,
+    )
+
+
+def directory_of(openldap: OpenLdap) -> Directory:
+    """How a server of the lab reads this OpenLDAP."""
+    return Directory(
+        urls=(openldap.url,),
+        suffix=openldap.suffix,
+        bind=openldap.settings.lookup_dn,
+        password=Secret(LOOKUP_PASSWORD),
+        words=openldap_words(ADDRESSES[openldap.settings.mail_schema]),
     )
 
 
