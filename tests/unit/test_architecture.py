@@ -26,7 +26,7 @@ TABLE: dict[str, set[str]] = {
     "rules": {"wire"},
     "groupware": {"wire"},
     "sharing": {"rules", "plan"},
-    "waves": {"copy", "verify", "coexist", "sharing"},
+    "waves": {"copy", "verify", "coexist", "rules", "sharing"},
     "ops": {"copy", "verify", "directory", "stack", "coexist", "waves", "rules", "sharing", "maillog"},
     "cli": {"ops"},
 }

@@ -96,12 +96,7 @@ def parse_address(text: str, *, user: str | None = None, secret: Secret | None =
         return _ics(text)
     if (found := _DAV.fullmatch(text)) is not None:
         return _dav(text, found, user, secret)
-    return _server(text, "" if text.startswith("sieve:") else text, user, secret)
-
-
-def _server(text: str, known: str, user: str | None, secret: Secret | None) -> ImapAccount:
-    """`known`: the text if its scheme is one that is wanted here."""
-    found = _ADDRESS.fullmatch(known)
+    found = _ADDRESS.fullmatch(text)
     if found is None:
         raise UserError("not an address that Mailferry knows", about=_shown(text), advice=f"use one of: {FORMS}")
     name = unquote(found["user"] or "") or user
@@ -181,14 +176,6 @@ def _ews(text: str, found: re.Match[str], user: str | None, secret: Secret | Non
     )
     _nothing_left(options, text)
     return account
-
-
-def parse_sieve(text: str, *, user: str | None = None, secret: Secret | None = None) -> ImapAccount:
-    """The ManageSieve log-in that `sieve://user@host[:4190]` names, with the same options and the same errors."""
-    if not text.startswith("sieve://"):
-        raise UserError("not a ManageSieve address", about=_shown(text), advice="sieve://user@host[:port] (STARTTLS)")
-    text = _filled(text, user)
-    return _server(text, text, user, secret)
 
 
 def _maildir(text: str) -> MaildirAccount:

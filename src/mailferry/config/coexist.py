@@ -11,8 +11,8 @@ from pydantic import Field
 
 from mailferry.config.exchange import ExchangeAccess
 from mailferry.config.fields import Domain, Reference, Table, Text
-from mailferry.config.rules import RulesSettings
 from mailferry.config.route_store import RoutesInAd
+from mailferry.config.rules import RulesSettings
 from mailferry.config.stack import Server
 from mailferry.config.waves import Events, Letters
 

@@ -22,8 +22,6 @@ from mailferry.net.stream import Stream
 from mailferry.wire.imap import sasl
 from mailferry.wire.managesieve import MOST_LINES, Answer, Line, Parser, answer, command, string
 
-PORT = 4190
-
 
 class Refused(Permanent):
     """The server said NO. `code`: RFC 5804's, such as QUOTA/MAXSIZE, NONEXISTENT, ACTIVE; "" if it gave none."""

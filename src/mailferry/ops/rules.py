@@ -26,6 +26,10 @@ from mailferry.rules.predicates import Owner
 
 REPORT = "rules.csv"
 _ADDRESS = re.compile(r"[^\s@<>\"]+@[^\s@<>\"]+")
+_OF_ADDRESS = re.compile(
+    r"([^\s@]+@[^\s@]+?)(?:\.(?:rules|away|junk|mailbox))?\.(?:json|xml|clixml|csv)", re.IGNORECASE
+)
+"""A file that is called as the address of whom it is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ def convert_files(files: Sequence[Path], out: Path | None, options: Options) -> 
     `out`; None: nothing is written. UserError names the file that is no export."""
     done = []
     names: dict[str, str] = {}
-    for one in _merged(files):
+    for one in merged(files):
         script = convert(one, _owner(one, options))
         path = None
         if out is not None and script.text:
@@ -94,13 +98,17 @@ def read_owners(path: Path) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _merged(files: Sequence[Path]) -> list[Behaviour]:
-    """One behaviour for each mailbox of all files."""
+def merged(files: Sequence[Path], main: Mapping[str, str] | None = None) -> list[Behaviour]:
+    """One behaviour for each mailbox of all files. `main`: owner as the exports call them → their address."""
     found: dict[str, Behaviour] = {}
     for path in files:
-        for one in behaviours(str(path), read_export(path)):
-            other = found.get(one.owner)
-            found[one.owner] = one if other is None else _with(other, one)
+        some = behaviours(str(path), read_export(path))
+        whose = _OF_ADDRESS.fullmatch(path.name)
+        for one in some:
+            owner = whose[1] if whose is not None and len(some) == 1 else one.owner
+            owner = (main or {}).get(owner, owner)
+            other = found.get(owner)
+            found[owner] = replace(one, owner=owner) if other is None else _with(other, one)
     return list(found.values())
 
 

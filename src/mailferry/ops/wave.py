@@ -16,10 +16,11 @@ from typing import Any
 
 from mailferry.coexist import parking
 from mailferry.coexist.probe import Probe
-from mailferry.coexist.routes import People
-from mailferry.config.accounts import parse_address, parse_sieve
+from mailferry.config.accounts import parse_address
 from mailferry.config.coexist import Coexist, Store
 from mailferry.config.settings import Settings, read_settings
+from mailferry.config.sieve import PORT as SIEVE_PORT
+from mailferry.config.sieve import parse_sieve
 from mailferry.copy.fleet import Caps, Fleet, Job, Run
 from mailferry.copy.followed import Followed
 from mailferry.copy.lease import leased
@@ -34,7 +35,7 @@ from mailferry.ledger import waves as ledger_waves
 from mailferry.ledger.store import Ledger
 from mailferry.model.account import Account, ImapAccount, Tls
 from mailferry.model.wave import ON_EXCHANGE, WAITING_FOR_MAIL, Move, MoveState, Wave, WaveState
-from mailferry.net import ldap, managesieve
+from mailferry.net import ldap
 from mailferry.ops import exchange_side, wave_rules
 from mailferry.ops.copying import Limits
 from mailferry.ops.route import mta_of
@@ -101,7 +102,7 @@ class Site:
         account = self.target(move)
         if not isinstance(account, ImapAccount):
             raise ConfigError("it has no ManageSieve address", about=f'[coexist.stores."{move.store}"] sieve')
-        return replace(account, port=managesieve.PORT, tls=Tls.NONE if account.tls is Tls.NONE else Tls.STARTTLS)
+        return replace(account, port=SIEVE_PORT, tls=Tls.NONE if account.tls is Tls.NONE else Tls.STARTTLS)
 
     def _store(self, name: str, mail: str) -> Store:
         store = self.coexist.stores.get(name.lower())
@@ -308,10 +309,10 @@ class _Told:
 def context_of(site: Site, engine: Engine) -> Context:
     """What one process shares among its moves."""
     door = LedgerDoor(engine.ledger)
-
+    directory = Directory(site.directory, site.routes.people, door)
     return Context(
         engine,
-        Directory(site.directory, site.routes.people, door),
+        directory,
         [parking.Queue(mta) for mta in site.mtas],
         site.coexist,
         source=lambda move: source_of(site.source(move), 1),
@@ -321,7 +322,7 @@ def context_of(site: Site, engine: Engine) -> Context:
         open_domain=site.open_domain,
         probe=site.probe,
         exchange=exchange_side.writer(site.settings, door),
-        companions=wave_rules.companions(site, worker.engine.ledger, directory),
+        companions=wave_rules.companions(site, engine.ledger, directory),
         fresh_seconds=site.fresh_hours * 3600,
     )
 

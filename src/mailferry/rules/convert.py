@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from mailferry.errors import Permanent
 from mailferry.model.rule import Action, Audience, Behaviour, Deed, Forwarding, Junk, OutOfOffice, Rule
-from mailferry.rules.names import ACTIONS, Rating
+from mailferry.rules.names import ACTIONS, CONDITIONS, Rating, Shape
 from mailferry.rules.predicates import Owner, Said, current, moment, test_of
 from mailferry.wire import sieve
 from mailferry.wire.sieve import Command, Comment, Tag, all_of, any_of, not_
@@ -49,6 +49,17 @@ class Script:
     text: str
     parts: tuple[Converted, ...]
     owner: str = ""
+
+
+def mentioned(behaviour: Behaviour) -> tuple[str, ...]:
+    """Everybody whom its rules name, as the export does: for `Owner.people` and `Owner.reach`."""
+    found = list(behaviour.forwarding.to) if behaviour.forwarding else []
+    for rule in behaviour.rules:
+        for test in (*rule.conditions, *rule.exceptions):
+            found += test.values if CONDITIONS[test.what].shape is Shape.PEOPLE else ()
+        for deed in rule.actions:
+            found += deed.values if ACTIONS[deed.what].shape is Shape.PEOPLE else ()
+    return tuple(dict.fromkeys(found))
 
 
 def convert(behaviour: Behaviour, owner: Owner) -> Script:

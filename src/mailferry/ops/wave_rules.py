@@ -1,0 +1,194 @@
+"""What a wave needs to take people's rules along: where they are read, and whom and which folders they name.
+
+Shows and uploads nothing (waves/behaviour.py does). Invariant: rules are somebody's only by an address of theirs, or by
+a line of the file of owners: never by a name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mailferry.coexist import named
+from mailferry.coexist.people import People, addresses, find_id
+from mailferry.config.settings import Source
+from mailferry.errors import ConfigError, UserError
+from mailferry.ledger.rows import FolderRow, Lease
+from mailferry.ledger.writer import LedgerThread
+from mailferry.model.folder import INBOX, SpecialUse
+from mailferry.model.rule import Behaviour
+from mailferry.model.wave import Move
+from mailferry.net import ldap
+from mailferry.net.managesieve import Session
+from mailferry.ops.directory import server_of
+from mailferry.ops.rules import merged, read_owners
+from mailferry.plan.folders import PREFERRED
+from mailferry.plan.wellknown import folded, special_use_by_name
+from mailferry.rules import ldap_attributes
+from mailferry.rules.convert import Script, convert, mentioned
+from mailferry.rules.predicates import Owner
+from mailferry.waves.behaviour import Rules
+from mailferry.waves.companion import Companion
+from mailferry.waves.context import Directory
+from mailferry.wire import dn as names
+from mailferry.wire.imap import utf7
+
+if TYPE_CHECKING:
+    from mailferry.ops.wave import Site
+
+REDIRECTS = 4
+"""What a server that does not tell is taken to allow."""
+_EXPORTS = frozenset({".json", ".xml", ".clixml", ".csv"})
+_MARK = b"\xef\xbb\xbf"
+"""All that PowerShell writes into a file of nothing, at most."""
+_DISTINGUISHED = {
+    "inbox": SpecialUse.INBOX,
+    "deleteditems": SpecialUse.TRASH,
+    "junkemail": SpecialUse.JUNK,
+    "sentitems": SpecialUse.SENT,
+    "drafts": SpecialUse.DRAFTS,
+}
+"""EWS's names of folders (DistinguishedFolderIdNameType) that rules file into."""
+
+Reader = Callable[[Sequence[str]], Behaviour | None]
+"""All addresses of somebody → what their mailbox does; None: nothing is known of it. Blocks."""
+
+
+def companions(site: Site, ledger: LedgerThread, directory: Directory) -> list[Companion]:
+    """The companion that brings rules; none where `[coexist.rules]` is not set."""
+    settings = site.coexist.rules
+    if settings is None:
+        return []
+    reader = reader_of(site)
+    domains = site.settings.directory.mapping.domains if site.settings.directory else ()
+
+    async def script(move: Move, lease: Lease, session: Session) -> Script:
+        return await converted(reader, ledger, directory, domains, move, lease.mailbox_id, session)
+
+    return [Rules(ledger, script, site.scripts, wait=settings.when_away == "wait")]
+
+
+async def converted(
+    reader: Reader,
+    ledger: LedgerThread,
+    directory: Directory,
+    domains: Sequence[str],
+    move: Move,
+    mailbox_id: int,
+    session: Session,
+) -> Script:
+    """Somebody's rules for this server, with the people of the directory and the folders as they were copied."""
+    mine, forwards = await directory.call(lambda people, _: _theirs(people, move.source_id))
+    behaviour = await asyncio.to_thread(reader, mine)
+    if behaviour is None:
+        return Script("", ())
+    if forwards:  # Postfix does that already, by the directory
+        behaviour = replace(behaviour, forwarding=None)
+    texts = mentioned(behaviour)
+    known = await directory.call(lambda people, _: named.resolved(people, texts))
+    rows = await ledger.call(lambda db: db.folders(mailbox_id))
+    owner = Owner(
+        me=mine,
+        people=lambda text: known[text].members if text in known else None,
+        reach=lambda text: known[text].address if text in known else None,
+        folder=partial(folder_of, rows),
+        domains=tuple(domains),
+        extensions=session.extensions,
+        redirects=REDIRECTS if session.redirects is None else session.redirects,
+        trash=_special(rows, SpecialUse.TRASH),
+        junk=_special(rows, SpecialUse.JUNK),
+    )
+    return await asyncio.to_thread(convert, replace(behaviour, owner=move.mail), owner)
+
+
+def _theirs(people: People, source_id: str) -> tuple[tuple[str, ...], bool]:
+    """All SMTP addresses, the main one first; whether the directory forwards their mail."""
+    found = find_id(people, source_id)
+    every = dict.fromkeys([found.mail, *addresses(people, source_id)])
+    return tuple(one for one in every if one and not one.upper().startswith("IMCEAEX-")), bool(found.forward_to)
+
+
+def folder_of(rows: Sequence[FolderRow], path: str) -> str | None:
+    """A folder of Exchange (parts joined by `\\`) → the name on the target, as the copy mapped it. None: it did not
+    come."""
+    parts = tuple(part for part in path.split("\\") if part)
+    if not parts:
+        return None
+    use = _DISTINGUISHED.get(path.lower()) or special_use_by_name(parts[:1])
+    if use is SpecialUse.INBOX:
+        parts = (*INBOX, *parts[1:])
+    wanted = tuple(map(folded, parts))
+    for row in rows:
+        if row.target_name is not None and row.excluded is None and tuple(map(folded, row.source_path)) == wanted:
+            return _shown(row)
+    if use is not None and len(parts) == 1:
+        return next((_shown(row) for row in rows if row.special_use is use and row.target_name is not None), None)
+    return None
+
+
+def _special(rows: Sequence[FolderRow], use: SpecialUse) -> str:
+    return next((_shown(row) for row in rows if row.special_use is use and row.target_name), PREFERRED[use])
+
+
+def _shown(row: FolderRow) -> str:
+    """As Sieve wants it: UTF-8 (RFC 5228 §4.1), where IMAP has modified UTF-7."""
+    return utf7.decode((row.target_name or "").encode())
+
+
+def reader_of(site: Site) -> Reader:
+    """Where `[coexist.rules]` says that rules are read. ConfigError: there is nothing there."""
+    settings = site.coexist.rules
+    assert settings is not None
+    if settings.source == "ldap":
+        source = site.settings.directory.source if site.settings.directory else None
+        if source is None or source.kind != "ldap":
+            raise ConfigError("it is not read over LDAP", about="[directory.source]", advice='rules.source = "exports"')
+        return partial(_of_ldap, source)
+    assert settings.folder is not None
+    return Exports(settings.folder, read_owners(settings.owners) if settings.owners else {})
+
+
+def _of_ldap(source: Source, mine: Sequence[str]) -> Behaviour | None:
+    key = "".join(f"(mail={names.in_filter(one)})" for one in mine)
+    with ldap.Connection(server_of(source)) as connection:
+        bases = source.base or ("",)
+        found = [one for base in bases for one in connection.search(base, f"(|{key})", ldap_attributes.ATTRIBUTES)]
+    if len(found) != 1:
+        return None
+    (entry,) = found
+    return ldap_attributes.behaviour(
+        mine[0], entry.dn, {name: entry.texts(name) for name in ldap_attributes.ATTRIBUTES}
+    )
+
+
+@dataclass(slots=True)
+class Exports:
+    """A folder of exports of many people, read once, by the first who asks."""
+
+    folder: Path
+    owners: Mapping[str, tuple[str, ...]]
+    _found: dict[str, Behaviour] | None = None
+
+    def __call__(self, mine: Sequence[str]) -> Behaviour | None:
+        """UserError: a file is no export, or two mailboxes in them are this one."""
+        if self._found is None:
+            self._found = {one.owner.lower(): one for one in self.read()}
+        found = {id(one): one for address in mine if (one := self._found.get(address.lower())) is not None}
+        if len(found) > 1:
+            both = " and ".join(one.owner for one in found.values())
+            raise UserError(f"its rules are exported as those of {both}", about=mine[0], advice="keep one of them")
+        return next(iter(found.values()), None)
+
+    def read(self) -> list[Behaviour]:
+        """Everybody in it, by an address where one is known."""
+        try:
+            files = [one for one in sorted(self.folder.iterdir()) if one.suffix.lower() in _EXPORTS]
+            files = [one for one in files if one.stat().st_size > len(_MARK)]  # of somebody without rules
+        except OSError as error:
+            raise UserError(f"cannot be read: {error.strerror}", about=str(self.folder)) from error
+        main = {name: theirs[0] for name, theirs in self.owners.items()}
+        return merged(files, main)
