@@ -16,6 +16,7 @@ from mailferry.errors import MailferryError, explain
 
 if TYPE_CHECKING:
     from mailferry.config.accounts import Pair
+    from mailferry.copy.items_preview import CollectionPreview
     from mailferry.copy.policy import CopyPolicy
     from mailferry.copy.preview import FolderPreview
 
@@ -28,6 +29,8 @@ def show(pairs: Sequence[Pair], ledger: str, policy: CopyPolicy, as_json: bool) 
 async def _show(pairs: Sequence[Pair], ledger: str, policy: CopyPolicy, as_json: bool) -> int:
     from mailferry.copy.preview import preview_mailbox
     from mailferry.ledger.writer import LedgerThread
+    from mailferry.model.account import ITEM_STORES
+    from mailferry.ops.copying_items import preview_pair
     from mailferry.ops.stores import source_of, target_of
 
     code = 0
@@ -38,15 +41,20 @@ async def _show(pairs: Sequence[Pair], ledger: str, policy: CopyPolicy, as_json:
             thread = await stack.enter_async_context(LedgerThread(ledger))
         for pair in pairs:
             try:
-                folders = await preview_mailbox(source_of(pair.source, 1), target_of(pair.target, 1), thread, policy)
+                folders = []
+                if not isinstance(pair.target, ITEM_STORES):
+                    source, target = source_of(pair.source, 1), target_of(pair.target, 1)
+                    folders = await preview_mailbox(source, target, thread, policy)
+                collections = await preview_pair(pair, thread, policy)
             except MailferryError as error:
                 click.echo(f"{pair.source.key}: {explain(error)}", err=True)
                 code = error.exit_code if len(pairs) == 1 else 1
                 continue
             if as_json:
-                documents.append({"source": pair.source.key, "target": pair.target.key, "folders": _plain(folders)})
+                sides = {"source": pair.source.key, "target": pair.target.key}
+                documents.append({**sides, "folders": _plain(folders), "collections": _plain(collections)})
             else:
-                _print(pair, folders)
+                _print(pair, folders, collections)
     if as_json:
         click.echo(json.dumps({"schema": 1, "mailboxes": documents}, indent=2))
     else:
@@ -54,11 +62,11 @@ async def _show(pairs: Sequence[Pair], ledger: str, policy: CopyPolicy, as_json:
     return code
 
 
-def _plain(folders: Sequence[FolderPreview]) -> list[dict[str, object]]:
-    return [asdict(folder) for folder in folders]
+def _plain(shown: Sequence[FolderPreview] | Sequence[CollectionPreview]) -> list[dict[str, object]]:
+    return [asdict(one) for one in shown]
 
 
-def _print(pair: Pair, folders: Sequence[FolderPreview]) -> None:
+def _print(pair: Pair, folders: Sequence[FolderPreview], collections: Sequence[CollectionPreview]) -> None:
     click.echo(f"{pair.source.key} → {pair.target.key}")
     for folder in folders:
         if folder.rule is not None:
@@ -71,6 +79,14 @@ def _print(pair: Pair, folders: Sequence[FolderPreview]) -> None:
         what += ["folder to be made"] if folder.create else []
         note = f" ({folder.note})" if folder.note else ""
         click.echo(f"  {folder.source}{place}: {', '.join(what)}{note}")
+    for one in collections:
+        what = [f"{one.listed} {one.kind}s listed", f"{one.bring} to bring"]
+        what += [f"{one.gone} gone"] if one.gone else []
+        what += [f"{one.excluded} left out"] if one.excluded else []
+        note = f" ({one.note})" if one.note else ""
+        click.echo(f"  {one.path} → {one.place or 'to be made'}: {', '.join(what)}{note}")
+    if not folders:
+        return
     kept = [folder for folder in folders if folder.rule is None]
     click.echo(
         f"  {len(kept)} folders, {sum(f.listed for f in folders)} messages listed, "

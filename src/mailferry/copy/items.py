@@ -210,10 +210,7 @@ class _Collection:
             return
         contents = await self.source.contents(self.collection)
         listing = await target.session.listing(place)
-        plan_known = {
-            id: Known(one.version, one.href, one.etag, one.state is ItemState.THERE, one.state is ItemState.LEFT)
-            for id, one in known.items()
-        }
+        plan_known = as_known(known)
         if suddenly_empty(contents, plan_known) and self.policy.source_wins and not self.policy.emptied:
             raise SafetyStop(
                 f"it held {len(known)} items, and holds none now",
@@ -329,6 +326,14 @@ class _Collection:
         self.counts.removed += len(removed)
         await self.ledger.write(rows.forget_items, self.lease, self.row.id, removed)
         return bool(removed)
+
+
+def as_known(known: Mapping[str, ItemRow]) -> dict[str, Known]:
+    """The ledger's rows, as the plan wants them."""
+    return {
+        id: Known(row.version, row.href, row.etag, row.state is ItemState.THERE, row.state is ItemState.LEFT)
+        for id, row in known.items()
+    }
 
 
 def _day(when: object) -> str:

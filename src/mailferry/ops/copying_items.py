@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from mailferry.config.accounts import Pair
 from mailferry.copy.items import ItemsDone, copy_items
+from mailferry.copy.items_preview import CollectionPreview, preview_items
 from mailferry.copy.policy import Accept, CopyPolicy
 from mailferry.copy.progress import Counts
 from mailferry.copy.worker import Worker
 from mailferry.ledger.rows import Lease
-from mailferry.model.account import Account
+from mailferry.ledger.writer import LedgerThread
+from mailferry.model.account import ITEM_STORES, Account
 from mailferry.ops.stores import item_source_of, item_targets_of
 from mailferry.plan.items import ItemPolicy
 
@@ -52,3 +54,12 @@ async def copy_pair(
         progress=tell,
     )
     return with_messages(done.total())
+
+
+async def preview_pair(pair: Pair, ledger: LedgerThread | None, policy: CopyPolicy) -> list[CollectionPreview]:
+    """What `copy_pair` would do; nothing is written."""
+    to = (pair.target, *pair.groupware) if isinstance(pair.target, ITEM_STORES) else pair.groupware
+    if not to:
+        return []
+    keys = pair.source_key, pair.target.key
+    return await preview_items(item_source_of(pair.source), item_targets_of(to), ledger, keys, item_policy(policy))
