@@ -337,6 +337,8 @@ def test_acl_is_kept_or_refused(target: TargetCase) -> None:
             rights = await session.acl(folder)
             assert rights is not None
             assert set(rights["boss"]) >= set("lrs")
+            await session.set_acl(folder, {"boss": ""})
+            assert "boss" not in (await session.acl(folder) or {})
         else:
             with pytest.raises(ItemError):
                 await session.set_acl(folder, {"boss": "lrs"})

@@ -438,13 +438,14 @@ class WritableTree(Tree):
             replace_file(self.root, maildir.COURIER_SUBSCRIBED, old + line, self.owner)
 
     def set_acl(self, name: str, rights: Mapping[str, str]) -> None:
-        """Add these rights to Dovecot's ACL file of the folder."""
+        """Set these rights in Dovecot's ACL file of the folder; without letters somebody has none, and no line."""
         with self._open_locked(name) as folder:
             if self.account.flavour is not MaildirFlavour.DOVECOT:
                 raise ItemError("only Dovecot's ACL files are written", about=self.label(folder))
             old = wire.parse_acl(read_file(folder.fd, maildir.ACL) or b"")
+            new = {who: letters for who, letters in {**old, **rights}.items() if letters or who not in rights}
             try:
-                replace_file(folder.fd, maildir.ACL, wire.format_acl({**old, **rights}), self.owner)
+                replace_file(folder.fd, maildir.ACL, wire.format_acl(new), self.owner)
             except ValueError as error:
                 raise ItemError(str(error), about=self.label(folder)) from error
 

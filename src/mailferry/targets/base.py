@@ -62,7 +62,8 @@ class TargetSession(SourceSession, Protocol):
         *not* remove."""
 
     async def set_acl(self, folder: Folder, rights: Mapping[str, str]) -> None:
-        """Grant these rights. `ItemError` where the target cannot."""
+        """Set the rights of these identifiers; no letters: all are taken away. Of others nothing changes. `ItemError`
+        where the target cannot."""
 
     async def set_metadata(self, folder: Folder, entries: Mapping[str, bytes]) -> None:
         """Set these annotations. `ItemError` where the target cannot."""

@@ -110,7 +110,10 @@ class MemoryTargetSession:
     async def set_acl(self, folder: Folder, rights: Mapping[str, str]) -> None:
         if not self._store.options.acl:
             raise ItemError("the store has no ACL", about=folder.label)
-        self._store.folder(folder.path).acl.update(rights)
+        acl = self._store.folder(folder.path).acl
+        acl.update(rights)
+        for who in [who for who in rights if not rights[who]]:
+            del acl[who]
 
     async def set_metadata(self, folder: Folder, entries: Mapping[str, bytes]) -> None:
         if not self._store.options.metadata:

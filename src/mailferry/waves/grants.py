@@ -21,6 +21,8 @@ from mailferry.plan.folders import PREFERRED
 from mailferry.plan.wellknown import folded, special_use_by_name
 from mailferry.targets.base import TargetSession
 
+_OBSOLETE, _NEW = frozenset("cd"), frozenset("kxte")
+"""RFC 4314 §2.1.1: a server tells the old letters beside the new ones that they stand for; setting them gives those."""
 Key = tuple[Path, str]
 """A folder of the target, and an identifier."""
 
@@ -126,6 +128,8 @@ async def _one(
     """One identifier on one folder. `old`: with the letters that are ours."""
     wanted = want.letters.get((folder.path, old.identifier), "")
     have = set(now[folder.path].get(old.identifier.casefold(), ""))
+    if have & _NEW:
+        have -= _OBSOLETE
     others = have - set(old.letters)
     new = set(wanted) - others
     if have != others | new:

@@ -273,14 +273,15 @@ async def subscribe(connection: Connection, folder: Folder) -> None:
 
 
 async def set_acl(connection: Connection, folder: Folder, rights: Mapping[str, str]) -> None:
-    """RFC 4314 SETACL for each identifier."""
+    """RFC 4314 SETACL for each identifier; DELETEACL where it is to have no rights."""
     if "ACL" not in connection.capabilities:
         raise ItemError("the target has no access rights (ACL)", about=folder.label)
     name = commands.mailbox(folder.name.encode("latin-1"))
     pending = []
     for identifier, letters in rights.items():
-        command = b"SETACL %s %s %s" % (name, _astring(identifier), _astring(letters))
-        pending.append(await connection.send(command, f"grant rights on {folder.label}"))
+        verb, rest = (b"SETACL", b" " + _astring(letters)) if letters else (b"DELETEACL", b"")
+        command = b"%s %s %s%s" % (verb, name, _astring(identifier), rest)
+        pending.append(await connection.send(command, f"set rights on {folder.label}"))
     for one in pending:
         await connection.finish(one)
 
