@@ -48,7 +48,7 @@ def _which(command: F) -> F:
     """Which of several hosts of a kind this is: `which`, what `ops.stack.Which` takes."""
 
     @click.option("--replica", type=click.IntRange(1, 999), metavar="N", help="The N-th replica of OpenLDAP.")
-    @click.option("--store", metavar="NAME", help="The Dovecot that mailHost calls NAME. Default: the only store.")
+    @click.option("--store", metavar="NAME", help="The store that mailHost calls NAME. Default: the only one.")
     @click.option("--proxy", is_flag=True, help="The Dovecot that is a proxy, no store.")
     @functools.wraps(command)
     def run(*args: Any, replica: int | None, store: str | None, proxy: bool, **more: Any) -> Any:
@@ -230,6 +230,41 @@ def down_command(
     return 0
 
 
+@stack_command.command("apply", short_help="Write who gets what on this qmail host, as the directory says.")
+@click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
+@click.option("--store", metavar="NAME", help="The store (mailHost) that this host is. Default: the only one.")
+@_root
+@click.option("--without-brake", is_flag=True, help="However many addresses vanish (directory.brake).")
+@click.option("--dry-run", is_flag=True, help="Tell what would be written, and write nothing.")
+@options.settings
+@options.as_json
+def apply_command(
+    addresses: tuple[str, ...],
+    store: str | None,
+    root: Path | None,
+    without_brake: bool,
+    dry_run: bool,
+    config: Path | None,
+    as_json: bool,
+) -> int:
+    """Bring the `.qmail` files and users/assign of this host in step with the directory, as root: of everybody, or the
+    routes of the people with these addresses (`-`: read from standard input, one to a line). May be repeated; only what
+    differs is written, each file by one rename. Exit code 1: some addresses could not be carried."""
+    from mailferry.ops import stack_qmail
+
+    if "-" in addresses:
+        read = [line.strip() for line in click.get_text_stream("stdin")]
+        addresses = (*(one for one in addresses if one != "-"), *filter(None, read))
+    wanted = stack_qmail.Wanted(addresses, store, root, brake=not without_brake, dry_run=dry_run)
+    applied = stack_qmail.apply(_settings(config), wanted)
+    if as_json:
+        _print_json({"dry_run": dry_run, **asdict(applied)})
+    else:
+        for line in stack_qmail.told(applied):
+            click.echo(line)
+    return 1 if applied.odd else 0
+
+
 @stack_command.command("share", short_help="Let people open the mailboxes that the directory gives them.")
 @click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
 @click.option("--dry-run", is_flag=True, help="Tell what would be granted, and grant nothing.")
@@ -308,8 +343,10 @@ def _kits(server: str, config: Path | None, which: dict[str, Any], root: Path | 
 
     if which["replica"] is not None and server not in ("openldap", stack.ALL):
         raise click.UsageError("--replica is for openldap")
-    if (which["store"] is not None or which["proxy"]) and server not in ("dovecot", stack.ALL):
-        raise click.UsageError("--store and --proxy are for dovecot")
+    if which["store"] is not None and server not in ("dovecot", "qmail", "courier", stack.ALL):
+        raise click.UsageError("--store is for dovecot, qmail and courier")
+    if which["proxy"] and server not in ("dovecot", stack.ALL):
+        raise click.UsageError("--proxy is for dovecot")
     if which["store"] is not None and which["proxy"]:
         raise click.UsageError("either --store NAME or --proxy")
     return stack.kits(_settings(config), server, stack.Which(**which), root=root.resolve() if root else None)

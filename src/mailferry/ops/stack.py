@@ -12,7 +12,7 @@ from pathlib import Path
 from mailferry.config import stack as wanted_stack
 from mailferry.config.settings import Settings as Config
 from mailferry.errors import ConfigError, Permanent
-from mailferry.ops import stack_dovecot, stack_relay
+from mailferry.ops import stack_dovecot, stack_qmail, stack_relay
 from mailferry.ops.route_store import in_ad, lookup
 from mailferry.ops.stack_places import endpoint, under
 from mailferry.secret import Secret
@@ -114,7 +114,7 @@ def _submission(postfix: wanted_stack.Postfix, dovecot: wanted_stack.Dovecot | N
 @dataclass(frozen=True, slots=True)
 class Which:
     """Which of several hosts of a kind this is. `replica`: of OpenLDAP (None: the provider); `store`: the mailHost of a
-    Dovecot (None: the only one there is); `proxy`: the Dovecot that is no store."""
+    Dovecot or qmail (None: the only one there is); `proxy`: the Dovecot that is no store."""
 
     replica: int | None = None
     store: str | None = None
@@ -194,6 +194,10 @@ def _dovecot(config: Config, which: Which, root: Path | None) -> Kit:
     return stack_dovecot.kit(config, which.store, proxy=which.proxy, root=root)
 
 
+def _qmail(config: Config, which: Which, root: Path | None) -> Kit:
+    return stack_qmail.kit(config, which.store, root)
+
+
 ALL = "all"
 SERVERS: dict[str, Callable[[Config, Which, Path | None], Kit]] = {
     "openldap": _openldap,
@@ -201,6 +205,7 @@ SERVERS: dict[str, Callable[[Config, Which, Path | None], Kit]] = {
     "relay": _relay,
     "postfix": _postfix,
     "dovecot": _dovecot,
+    "qmail": _qmail,
 }
 """Each server by its name in `[stack]`, in the order of starting: settings, which host, root → its kit."""
 

@@ -82,13 +82,14 @@ def _lock(handle: int) -> bool:
     return True
 
 
-def apply(settings: Settings, plan: people.Plan, brake: Brake, *, dry_run: bool = False) -> Applied:
-    """Everything, compared and written. SafetyStop: too many addresses would vanish; Permanent: the disk or qmail-newu
-    says no."""
+def apply(settings: Settings, plan: people.Plan, brake: Brake | None, *, dry_run: bool = False) -> Applied:
+    """Everything, compared and written. SafetyStop: more addresses would vanish than `brake` allows; Permanent: the
+    disk or qmail-newu says no."""
     state, users = settings.places.state, settings.places.prefix / "users"
     text = people.assign(plan, settings, _owner(settings), _read(users / "assign.local"))
     have = _read(users / "assign")
-    _stop_if_too_many(have, text, brake)
+    if brake is not None:
+        _stop_if_too_many(have, text, brake)
     homes = plan.homes.values()
     written = [home.name for home in homes if _is_new(settings, home)]
     old = [f"{part}/{path.name}" for part in (people.PEOPLE, people.OTHERS) for path in _folders(state / part)]
@@ -111,23 +112,28 @@ def apply(settings: Settings, plan: people.Plan, brake: Brake, *, dry_run: bool 
     return result
 
 
-def write(settings: Settings, homes: Iterable[people.Home]) -> list[str]:
+def write(settings: Settings, homes: Iterable[people.Home], *, dry_run: bool = False) -> list[str]:
     """The `.qmail` of each, with its Maildir, where it differs; the names of those, which no power cut takes back.
     OSError."""
     owner = _owner(settings)
     done: list[str] = []
     for home in homes:
+        if not _is_new(settings, home):
+            continue
+        done.append(home.name)
+        if dry_run:
+            continue
         folder = settings.places.state / home.name
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         if home.maildir:
             _maildir(settings.places.mail_dir / home.maildir, owner)
-        if _is_new(settings, home):
-            if home.answer:  # first: the `.qmail` calls for it
-                _replace(folder / "answer", home.answer)
-            _replace(folder / ".qmail", home.text)
-            if not home.answer:
-                (folder / "answer").unlink(missing_ok=True)
-            done.append(home.name)
+        if home.answer:  # first: the `.qmail` calls for it
+            _replace(folder / "answer", home.answer)
+        _replace(folder / ".qmail", home.text)
+        if not home.answer:
+            (folder / "answer").unlink(missing_ok=True)
+    if dry_run:
+        return done
     if len(done) > FEW:
         os.sync()
     else:
