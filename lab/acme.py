@@ -20,7 +20,7 @@ from typing import Any
 
 import ldap
 
-from lab import corpus, maildir
+from lab import acme_ad, corpus, maildir
 from lab.dovecot import Dovecot
 from lab.exchange import Exchange
 from lab.open_dovecot import MASTER, MASTER_PASSWORD, OpenDovecot
@@ -65,11 +65,12 @@ class Person:
 class Acme:
     """What runs. `source` stands before Exchange's IMAP, to break it. `people` and `groups` as the directory has them
     after its first sync; `groups`: address → uids of members, of groups that anybody may write to and whose members
-    are all plain. `stopped`: when the open Postfix was (seconds since the epoch)."""
+    are all plain. `directory`: None where Active Directory is the only one. `stopped`: when the open Postfix was
+    (seconds since the epoch)."""
 
     root: Path
     ad: Samba
-    openldap: OpenLdap
+    directory: OpenLdap | None
     stores: Mapping[str, OpenDovecot]
     exchange: Exchange
     source: TcpProxy
@@ -77,6 +78,12 @@ class Acme:
     stopped: list[float] = field(default_factory=list)
     people: tuple[Person, ...] = ()
     groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def openldap(self) -> OpenLdap:
+        """The open directory, where there is one."""
+        assert self.directory is not None
+        return self.directory
 
     @property
     def config(self) -> Path:
@@ -105,6 +112,11 @@ class Acme:
 
     def read(self, size: int = 50) -> None:
         """Know the people that the directory has, of an organisation of this size."""
+        if self.directory is None:
+            known = acme_ad.people(self.ad, size)
+            self.people = tuple(Person(uid, mail, uid, id_, dn, plain) for uid, mail, id_, dn, plain in known)
+            self.groups = acme_ad.groups(self.ad, {one.dn.lower(): one.uid for one in self.people if one.plain})
+            return
         dirt = organisation(size).dirt
         odd = {one.account for one in dirt if one.trouble is Trouble.PRIMARY_DIFFERS} | {one.other for one in dirt}
         self.people, self.groups = _read(self.openldap, odd)
@@ -114,14 +126,20 @@ class Acme:
 
     def routes(self) -> dict[str, str]:
         """uid → route, as the directory has them now. ldap.LDAPError while it is away."""
+        return {uid: route for uid, (route, _) in self.placed().items()}
+
+    def placed(self) -> dict[str, tuple[str, str]]:
+        """uid → route and store, as the directory has them now."""
+        if self.directory is None:
+            return acme_ad.placed(self.ad)
         connection = self.openldap.connect()
         try:
             found = connection.search_s(
-                self.openldap.suffix, ldap.SCOPE_SUBTREE, "(mailferryRoute=*)", ["uid", "mailferryRoute"]
+                self.openldap.suffix, ldap.SCOPE_SUBTREE, "(mailferryRoute=*)", ["uid", "mailferryRoute", "mailHost"]
             )
         finally:
             connection.unbind_s()
-        return {entry["uid"][0].decode(): entry["mailferryRoute"][0].decode() for _, entry in found}
+        return {_text(one, "uid"): (_text(one, "mailferryRoute"), _text(one, "mailHost")) for _, one in found}
 
     def restart_postfix(self) -> None:
         """As `postfix stop` and `postfix start`: whatever is just being handed on is cut off, and handed on again."""
@@ -158,13 +176,14 @@ class Acme:
 
 
 @contextmanager
-def acme(root: Path, *, size: int = 50, more: str = "", synced: bool = True) -> Iterator[Acme]:
+def acme(root: Path, *, size: int = 50, more: str = "", synced: bool = True, only_ad: bool = False) -> Iterator[Acme]:
     """Start everything, and bring the people into OpenLDAP, unless that is left to the caller (`synced`, then `read`).
-    `more`: further lines of mailferry.toml's [coexist]."""
+    `more`: further lines of mailferry.toml's [coexist]. `only_ad`: there is no OpenLDAP."""
     with ExitStack() as stack:
         ad = stack.enter_context(Samba(root / "ad", content=organisation_snapshot(size)))
-        openldap = stack.enter_context(OpenLdap(root / "ldap"))
-        stores = {name: stack.enter_context(OpenDovecot(openldap, name, root / name)) for name in STORES}
+        openldap = None if only_ad else stack.enter_context(OpenLdap(root / "ldap"))
+        read = openldap or acme_ad.prepare(ad)
+        stores = {name: stack.enter_context(OpenDovecot(read, name, root / name)) for name in STORES}
         postfix = Postfix("postfix", lambda here: _rendered(here, root / "mailferry.toml"), root / "postfix")
         store = Dovecot(root / "exchange-store", "exchange", lmtp=True)
         exchange = Exchange(ad, ("127.0.0.1", postfix.exchange_port), store=store, root=root / "exchange")
@@ -174,7 +193,8 @@ def acme(root: Path, *, size: int = 50, more: str = "", synced: bool = True) -> 
         _write_settings(running, more)
         stack.enter_context(postfix)
         if synced:
-            running.ferry("directory", "sync", codes=(0, 1))  # 1: some are left out
+            if openldap is not None:
+                running.ferry("directory", "sync", codes=(0, 1))  # 1: some are left out
             running.read(size)
         yield running
 
@@ -220,23 +240,12 @@ bind = "{here.ad.reader_principal}"
 password = "file:{here.root}/password.ad"
 base = "{here.ad.base}"
 ca_file = "{here.ad.ca_file}"
-[directory.target]
-url = "{here.openldap.url}"
-suffix = "{here.openldap.suffix}"
-bind = "{here.openldap.settings.writer_dn}"
-password = "file:{here.root}/password.writer"
-ca_file = "{here.openldap.ca_file}"
+{_target(here)}
 [directory.mapping]
 domains = {json.dumps(DOMAINS)}
 [directory.exchange]
 routing_domain = "{OPEN_DOMAIN}"
 
-[stack.openldap]
-provider = "{here.openldap.url}"
-admin_password = "file:{here.root}/password.writer"
-sync_password = "file:{here.root}/password.writer"
-replicator_password = "file:{here.root}/password.writer"
-lookup_password = "file:{here.root}/password.lookup"
 [stack.postfix]
 hostname = "mx.acme.example"
 exchange = "127.0.0.1:{here.exchange.postfix.port}"
@@ -251,11 +260,14 @@ reload = "postfix {mx} reload"
 {lmtp}
 [coexist]
 write_target_address = true
+route_store = "{"ad" if here.directory is None else "openldap"}"
 source = "imap://127.0.0.1:{here.source.port}?tls=none"
 source_password = "file:{here.root}/password.mail"
 {more}
 [trace]
 logs = {json.dumps([str(one.log_file) for one in (here.postfix, *here.stores.values())])}
+[coexist.ad]
+write = true
 [coexist.exchange]
 bind = "{here.ad.admin_dn}"
 password = "file:{here.root}/password.ad"
@@ -269,6 +281,25 @@ smtp = "127.0.0.1:{here.postfix.port}"
 """,
         encoding="utf-8",
     )
+
+
+def _target(here: Acme) -> str:
+    if here.directory is None:
+        return ""
+    return f"""\
+[directory.target]
+url = "{here.openldap.url}"
+suffix = "{here.openldap.suffix}"
+bind = "{here.openldap.settings.writer_dn}"
+password = "file:{here.root}/password.writer"
+ca_file = "{here.openldap.ca_file}"
+[stack.openldap]
+provider = "{here.openldap.url}"
+admin_password = "file:{here.root}/password.writer"
+sync_password = "file:{here.root}/password.writer"
+replicator_password = "file:{here.root}/password.writer"
+lookup_password = "file:{here.root}/password.lookup"
+"""
 
 
 def _read(openldap: OpenLdap, odd: Collection[str]) -> tuple[tuple[Person, ...], dict[str, frozenset[str]]]:

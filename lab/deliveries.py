@@ -14,8 +14,6 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import ldap
-
 from lab.acme import Acme
 from lab.load import DOMAIN, Sent
 
@@ -107,16 +105,7 @@ def _files(root: Path) -> Iterator[tuple[str, Path]]:
 
 def homes(acme: Acme) -> dict[str, str]:
     """uid → the place of the mailbox that counts; a route that leads to neither side is its own name."""
-    connection = acme.openldap.connect()
-    names = ["uid", "mailferryRoute", "mailHost"]
-    found = connection.search_s(acme.openldap.suffix, ldap.SCOPE_SUBTREE, "(mailferryRoute=*)", names)
-    connection.unbind_s()
-    places = {}
-    for _, values in found:
-        route = values["mailferryRoute"][0].decode()
-        store = values.get("mailHost", [b"no store"])[0].decode()
-        places[values["uid"][0].decode()] = store if route == "local" else route
-    return places
+    return {uid: store or "no store" if route == "local" else route for uid, (route, store) in acme.placed().items()}
 
 
 def _resent(acme: Acme, message: Sent, mine: list[Copy], place: str) -> bool:

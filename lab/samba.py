@@ -158,6 +158,13 @@ class Samba(Server):
         ]
         self.admin.modify_s(dn, changes)
 
+    def extend(self, ldif: bytes) -> None:
+        """Change it, or its schema, by LDIF, as its administrator. LabError has ldapmodify's words."""
+        command = [process.binary("ldapmodify"), "-x", "-H", self.url, "-D", self.admin_dn, "-w", PASSWORD]
+        done = subprocess.run(command, input=ldif, capture_output=True, check=False)
+        if done.returncode:
+            raise process.LabError(done.stderr.decode())
+
     def rename(self, dn: str, name: str) -> str:
         """Give an entry another common name, where it is; its new DN."""
         return self._place(dn, f"CN={escape_dn_chars(name)}", _split(dn)[1])

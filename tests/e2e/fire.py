@@ -114,12 +114,12 @@ class Fire:
 
 
 @contextmanager
-def fire(staying: int = 6, *, more: str = "", messages: int = 20) -> Iterator[Fire]:
-    """Acme with filled mailboxes, under fire from now on."""
+def fire(staying: int = 6, *, more: str = "", messages: int = 20, only_ad: bool = False) -> Iterator[Fire]:
+    """Acme with filled mailboxes, under fire from now on. `only_ad`: Active Directory is its only directory."""
     root = workspace("fire")
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, root)
-        here = stack.enter_context(acme(root, more=more))
+        here = stack.enter_context(acme(root, more=more, only_ad=only_ad))
         plain = [one for one in here.people if one.plain]
         still = tuple(plain[:staying])
         moving = tuple(one for one in here.people if one not in still)

@@ -22,9 +22,11 @@ from mailferry.errors import Fenced, LocalProtocolError, SafetyStop, UserError
 from mailferry.ledger import directory as accounts
 from mailferry.ledger import waves as ledger_waves
 from mailferry.ledger.owner import person
+from mailferry.ledger.rows import DirectoryAccount
 from mailferry.ledger.store import Ledger
 from mailferry.model.wave import Move, MoveState, Wave
 from mailferry.net import ldap
+from mailferry.ops.directory import source_key
 from mailferry.ops.stores import server_of
 from mailferry.ops.wave import Site, opened
 from mailferry.ops.wave_forecast import Sizes, forecast, parked_of, rates_of, sizes_of
@@ -124,6 +126,7 @@ def plan(config: Path, site: Site, name: str, wanted: Wanted, options: Options, 
         waves = [found.wave(one, who, options.budget) for one, who in zip(named, several, strict=True)]
         if not options.dry_run:
             settings = {**options.settings, PLANNED_BY: [person()]}
+            _bind(world, chosen)
             with ledger.transaction():
                 for one in waves:
                     ledger_waves.add(ledger, ledger_waves.create(ledger, one.name, settings).id, one.moves)
@@ -143,6 +146,7 @@ def add(config: Path, site: Site, name: str, wanted: Wanted, options: Options, p
         if not options.dry_run:
             old = {one.source_id: one for one in inside}
             planners = sorted({*wave.settings.get(PLANNED_BY, ()), person()})
+            _bind(world, chosen)
             with ledger.transaction():
                 for one in planned.moves:
                     if one.source_id in old:
@@ -264,6 +268,9 @@ def _mapped(world: _World, chosen: Chosen) -> dict[str, tuple[Known, str]]:
     for who, one in chosen.people.items():
         row = rows.get(who)
         check_mapping(one, row)
+        if row is None and world.site.routes.words.ad:  # nobody has synced: who is who is bound now
+            found[who] = (one, one.recipient.account or "")
+            continue
         if row is None:
             raise SafetyStop(
                 "this ledger does not know whose account it is",
@@ -272,6 +279,28 @@ def _mapped(world: _World, chosen: Chosen) -> dict[str, tuple[Known, str]]:
             )
         found[who] = (one, row.account or "")
     return found
+
+
+def _bind(world: _World, chosen: Chosen) -> None:
+    """Where nobody syncs, the ledger learns here which account is whose, as a sync would have told it."""
+    if not world.site.routes.words.ad:
+        return
+    ledger, known = world.ledger, accounts.accounts_of(world.ledger, list(chosen.people))
+    new = [
+        DirectoryAccount(
+            who,
+            one.recipient.kind.value,
+            one.recipient.account,
+            one.recipient.mailbox_guid,
+            one.uid,
+            one.recipient.where,
+        )
+        for who, one in chosen.people.items()
+        if who not in known
+    ]
+    here = accounts.bind(ledger, source_key(world.source), world.source.url)
+    with accounts.held(ledger, here.id):
+        accounts.put_accounts(ledger, here.id, new)
 
 
 def _move(world: _World, mapped: tuple[Known, str]) -> Move:
