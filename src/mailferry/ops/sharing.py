@@ -24,15 +24,14 @@ from mailferry.model.permission import Access, Grant
 from mailferry.net import ldap
 from mailferry.ops.files import read_export, table, write
 from mailferry.ops.sharing_people import Finder
-from mailferry.ops.stores import target_of
 from mailferry.ops.wave import Site, opened
+from mailferry.ops.wave_sharing import companion
 from mailferry.rules.names import Rating
 from mailferry.sharing import convert, powershell
 from mailferry.sharing.convert import Converted
 from mailferry.sharing.names import FULL
 from mailferry.waves.context import Directory, LedgerDoor
 from mailferry.waves.people import Everybody, read_everybody
-from mailferry.waves.sharing import Sharing
 
 REPORT = "sharing.csv"
 DIRECTORY = "directory"
@@ -196,21 +195,11 @@ def apply(site: Site, only: Sequence[str], say: Callable[[str], None]) -> None:
 
 async def _apply(site: Site, owners: Mapping[str, str], say: Callable[[str], None]) -> None:
     async with LedgerThread(site.ledger) as ledger:
-        sharing = companion(site, ledger, directory_of(site, ledger))
+        directory = Directory(site.directory, lambda connection: _people_of(site, connection), LedgerDoor(ledger))
+        sharing = companion(site, ledger, directory)
         for owner, mail in owners.items():
             say(mail)
             await sharing.settle(owner)
-
-
-def directory_of(site: Site, ledger: LedgerThread) -> Directory:
-    return Directory(site.directory, lambda connection: _people_of(site, connection), LedgerDoor(ledger))
-
-
-def companion(site: Site, ledger: LedgerThread, directory: Directory) -> Sharing:
-    """What moves call, and `apply`."""
-    return Sharing(
-        ledger, directory, site.coexist, lambda store, user, mail: target_of(site.on_store(store, user, mail), 1)
-    )
 
 
 def _people_of(site: Site, connection: ldap.Connection) -> People:

@@ -36,7 +36,7 @@ from mailferry.ledger.store import Ledger
 from mailferry.model.account import Account, ImapAccount, Tls
 from mailferry.model.wave import ON_EXCHANGE, WAITING_FOR_MAIL, Move, MoveState, Wave, WaveState
 from mailferry.net import ldap
-from mailferry.ops import exchange_side, wave_rules
+from mailferry.ops import exchange_side, wave_rules, wave_sharing
 from mailferry.ops.copying import Limits
 from mailferry.ops.route import mta_of
 from mailferry.ops.route_store import RouteStore, route_store
@@ -322,7 +322,10 @@ def context_of(site: Site, engine: Engine) -> Context:
         open_domain=site.open_domain,
         probe=site.probe,
         exchange=exchange_side.writer(site.settings, door),
-        companions=wave_rules.companions(site, engine.ledger, directory),
+        companions=[
+            *wave_rules.companions(site, engine.ledger, directory),
+            wave_sharing.companion(site, engine.ledger, directory),
+        ],
         fresh_seconds=site.fresh_hours * 3600,
     )
 
