@@ -59,7 +59,7 @@ def convert_files(files: Sequence[Path], out: Path | None, options: Options) -> 
     done = []
     names: dict[str, str] = {}
     for one in merged(files):
-        script = convert(one, _owner(one, options))
+        script = convert(one, owner_of(one, options))
         path = None
         if out is not None and script.text:
             name = safe_name(one.owner, ".sieve")
@@ -128,7 +128,8 @@ def _content(rule: Rule) -> Rule:
     return replace(rule, origin="")
 
 
-def _owner(one: Behaviour, options: Options) -> Owner:
+def owner_of(one: Behaviour, options: Options) -> Owner:
+    """What is known of somebody without a directory and without a copy."""
     me = options.me.get(one.owner) or ((one.owner,) if _ADDRESS.fullmatch(one.owner) else ())
     domains = options.domains or tuple(dict.fromkeys(address.rpartition("@")[2] for address in me))
     return Owner(
