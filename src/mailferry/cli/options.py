@@ -199,15 +199,15 @@ def pairs(
 
 def secret_for(accounts: Sequence[Account], side: str, reference: str | None, variable: str) -> Secret | None:
     """The secret for all of these accounts, of one side, that have none of their own."""
-    from mailferry.model.account import DavAccount, ImapAccount, Mechanism
+    from mailferry.model.account import DavAccount, EwsAccount, HttpLogin, ImapAccount, Mechanism
     from mailferry.secret import Secret
 
     lacking = [
         account
         for account in accounts
-        if isinstance(account, ImapAccount | DavAccount)
+        if isinstance(account, ImapAccount | DavAccount | EwsAccount)
         and account.secret is None
-        and getattr(account, "mechanism", None) is not Mechanism.EXTERNAL
+        and getattr(account, "mechanism", None) not in (Mechanism.EXTERNAL, HttpLogin.KERBEROS)
     ]
     if not lacking:
         return None
@@ -239,9 +239,9 @@ def _beside(found: Sequence[Pair], reference: str | None, target: Secret | None)
 
 
 def _with_secret(account: Any, secret: Secret | None) -> Any:
-    from mailferry.model.account import DavAccount, ImapAccount
+    from mailferry.model.account import DavAccount, EwsAccount, ImapAccount
 
-    if isinstance(account, ImapAccount | DavAccount) and account.secret is None and secret is not None:
+    if isinstance(account, ImapAccount | DavAccount | EwsAccount) and account.secret is None and secret is not None:
         return replace(account, secret=secret)
     return account
 

@@ -81,7 +81,9 @@ async def _changes(work: MailboxWork, lane: Lane, one: Ready) -> tuple[Ready, li
                 return one, [], []  # the folder's own check stops
             await ledger.write(lambda db: _renumber(db, work.lease, one.row.id, uidvalidity, rows))
             rows = await ledger.call(lambda db: db.messages(one.row.id))
-            one = replace(one, row=replace(one.row, source_uidvalidity=uidvalidity, source_modseq=None))
+            one = replace(
+                one, row=replace(one.row, source_uidvalidity=uidvalidity, source_modseq=None, source_token=None)
+            )
     if any(m.state == State.PENDING and m.source_uid not in listed for m in rows):
         rows = await _settled(work, lane, one.row, one.target, rows)
     known = {m.source_uid for m in rows if m.state in OURS}
@@ -94,7 +96,7 @@ def _renumber(ledger: Ledger, lease: Lease, folder_id: int, uidvalidity: int, ro
     with ledger.transaction():
         ledger.forget(lease, folder_id, [m.source_uid for m in rows if m.source_uid > 0])
         ledger.adopt(lease, folder_id, NO_PASS, [_below_zero(m) for m in held])
-        ledger.update_folder(lease, folder_id, source_uidvalidity=uidvalidity, source_modseq=None)
+        ledger.update_folder(lease, folder_id, source_uidvalidity=uidvalidity, source_modseq=None, source_token=None)
 
 
 def _below_zero(m: MessageRow) -> Adopted:

@@ -38,6 +38,7 @@ class FolderDone:
     gone: list[MessageRow]
     cursor: FolderStatus | None
     listed: int = 0
+    token: str | None = None
 
 
 async def copy_folder(mailbox: MailboxWork, ready: Ready, lane: Lane) -> FolderDone | None:
@@ -49,7 +50,8 @@ async def copy_folder(mailbox: MailboxWork, ready: Ready, lane: Lane) -> FolderD
     status = ready.source.status
     since = row.source_modseq if row.adopted and status is not None and status.highestmodseq else None
     (source, listing), target = await both(
-        select_listed(lane.source, ready.source, since), lane.target.select(ready.target)
+        select_listed(lane.source, ready.source, since, row.source_token if row.adopted else None),
+        lane.target.select(ready.target),
     )
     counts = mailbox.counts[row.id]
     work = FolderWork(mailbox, row, ready.source, ready.target, lane, source, target, counts)
@@ -107,6 +109,7 @@ async def _bring(work: FolderWork, listing: Listing) -> FolderDone:
         gone=[m for m in rows if m.source_uid in gone],
         cursor=replace(source, messages=listed),
         listed=listed,
+        token=listing.token,
     )
 
 
@@ -136,6 +139,7 @@ async def _check_uidvalidity(
         "target_uidvalidity": now[1],
         "adopted": adopted,
         "source_modseq": None,
+        "source_token": None,
         "pending_base": None,
         "watch_base": None,
         "watch_until": None,

@@ -178,7 +178,7 @@ async def _look_again(work: MailboxWork, opened: Opened, known: FolderRow) -> No
         if m.source_uid in marks and (m.flags, m.keywords) != (marks[m.source_uid].flags, marks[m.source_uid].keywords)
     ]
     if gone or changed:  # a listing of changes only would not show them
-        await ledger.write(lambda db: db.update_folder(work.lease, known.id, source_modseq=None))
+        await ledger.write(lambda db: db.update_folder(work.lease, known.id, source_modseq=None, source_token=None))
         await ledger.write(lambda db: db.forget(work.lease, known.id, gone))
         await ledger.write(lambda db: db.set_flags(work.lease, known.id, changed))
 
@@ -188,5 +188,10 @@ async def _forget_all(work: MailboxWork, known: FolderRow, rows: Sequence[Messag
     ledger = work.engine.ledger
     if known.target_uidvalidity is not None:
         await ledger.write(lambda db: db.forget(work.lease, known.id, [m.source_uid for m in rows]))
-        changes: FolderChanges = {"target_uidvalidity": None, "source_modseq": None, "adopted": False}
+        changes: FolderChanges = {
+            "target_uidvalidity": None,
+            "source_modseq": None,
+            "source_token": None,
+            "adopted": False,
+        }
         await ledger.write(lambda db: db.update_folder(work.lease, known.id, **changes))

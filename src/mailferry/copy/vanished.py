@@ -127,6 +127,7 @@ async def record_cursor(work: MailboxWork, done: FolderDone) -> None:
         "source_uidnext": cursor.uidnext,
         "source_messages": cursor.messages if complete else None,
         "source_modseq": cursor.highestmodseq if complete else None,
+        "source_token": done.token if complete else None,
         "listed": done.listed,
         "cursor_pass": work.pass_id,
         "pending_base": None,

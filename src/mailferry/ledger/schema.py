@@ -136,6 +136,7 @@ folder = sa.Table(
     sa.Column("watch_base", sa.BigInteger),
     sa.Column("adopted", sa.Boolean, nullable=False),
     sa.Column("cursor_pass", sa.Integer),
+    sa.Column("source_token", sa.Text),
 )
 
 keyword_set = sa.Table(
@@ -369,6 +370,8 @@ item_collection = sa.Table(
     sa.Column("source_token", Words, nullable=False),
     sa.Column("target_token", Words, nullable=False),
     sa.Column("completed", sa.Double),
+    sa.Column("score", sa.Text),
+    sa.Column("findings", Json),
 )
 
 # key: digest of source_id, which may be long. digest: of the bytes sent, NULL where they were not ours.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,17 +25,17 @@ from mailferry.model.message import (
     LeftOut,
     Listed,
     Listing,
-    MemoryBody,
     Message,
     Reason,
 )
 from mailferry.net.maildir_disk import error_of
-from mailferry.net.spool import MEMORY_LIMIT, Spool
+from mailferry.net.spool import Spool
 from mailferry.wire.mapi import tags
+from mailferry.wire.mapi.classes import keyword, left_out, special_use
 from mailferry.wire.mapi.fields import Making, Resolve, header_fields
 from mailferry.wire.mapi.rebuild import rebuilt
 from mailferry.wire.mapi.values import epoch
-from mailferry.wire.pst.store import PstFolder, PstItem, PstStore
+from mailferry.wire.pst.store import PstItem, PstStore
 
 MOST = 4 << 30
 """Bytes of a rebuilt message: more than any mail server takes."""
@@ -44,29 +43,6 @@ MOST = 4 << 30
 _READ, _UNSENT = 0x01, 0x08
 _REPLIED, _REPLIED_ALL, _FORWARDED = 102, 103, 104
 _FLAGGED = 2
-_NOT_ATOM = re.compile(r"[^\x21-\x7e]|[(){%*\"\\\]]")
-
-_CONTAINERS = {
-    "ipf.appointment": SpecialUse.CALENDAR,
-    "ipf.contact": SpecialUse.CONTACTS,
-    "ipf.task": SpecialUse.TASKS,
-    "ipf.stickynote": SpecialUse.NOTES,
-    "ipf.journal": SpecialUse.JOURNAL,
-    "ipf.files": SpecialUse.FILES,
-    "ipf.configuration": SpecialUse.FILES,
-}
-_CLASSES = (
-    ("ipm.appointment", "class:appointment", "an appointment"),
-    ("ipm.contact", "class:contact", "a contact"),
-    ("ipm.abchperson", "class:contact", "a contact"),
-    ("ipm.distlist", "class:contact", "a list of contacts"),
-    ("ipm.task", "class:task", "a task"),
-    ("ipm.stickynote", "class:note", "a note"),
-    ("ipm.activity", "class:journal", "an entry of the journal"),
-    ("ipm.document", "class:document", "a file that was put into a folder"),
-    ("ipm.configuration", "class:other", "a setting of a program"),
-)
-_MESSAGES = ("ipm.note", "ipm.post", "ipm.schedule.meeting", "ipm.recall", "ipm.sharing", "ipm.taskrequest", "report")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +134,9 @@ class PstMailbox:
                 path = (*INBOX, *path[1:])
             elif top is not None and path[0].casefold() == INBOX[0].casefold():
                 path = (f"{path[0]} (2)", *path[1:])
-            use = SpecialUse.INBOX if path == INBOX else announced.get(one.nid) or special_use(one)
+            use = (
+                SpecialUse.INBOX if path == INBOX else announced.get(one.nid) or special_use(one.container, one.hidden)
+            )
             name = f"{one.nid:x}"
             status = self.open(name).status
             shown.append(Folder(path, name, use, subscribed=not one.hidden, status=status))
@@ -235,35 +213,11 @@ class PstMailbox:
             return None
 
 
-def special_use(folder: PstFolder) -> SpecialUse | None:
-    """What the folder's class says it is for; a hidden folder without messages is no folder of a person's."""
-    container = folder.container.casefold()
-    for prefix, use in _CONTAINERS.items():
-        if container == prefix or container.startswith(f"{prefix}."):
-            return use
-    if folder.hidden and container and not container.startswith("ipf.note"):
-        return SpecialUse.FILES
-    return None
-
-
 def not_a_message(uid: int, item: PstItem) -> LeftOut | None:
-    """The rule that keeps an item out, None for a message ([MS-OXCMSG] message classes)."""
+    """The rule that keeps an item out, None for a message."""
     value = item.properties.get(tags.MESSAGE_CLASS)
-    shown = value if isinstance(value, str) else ""
-    kind = shown.casefold()
-    if not kind or _within(kind, *_MESSAGES):
-        return None
-    for prefix, rule, text in _CLASSES:
-        if _within(kind, prefix):
-            return LeftOut(uid, rule, f"{text} ({shown})")
-    bag = item.properties
-    if any(bag.get(tag) for tag in (tags.TRANSPORT_MESSAGE_HEADERS, tags.INTERNET_MESSAGE_ID)):
-        return None
-    return LeftOut(uid, "class:other", f"an item that never was a message ({shown})")
-
-
-def _within(kind: str, *prefixes: str) -> bool:
-    return any(kind == prefix or kind.startswith(f"{prefix}.") for prefix in prefixes)
+    sent = (tags.TRANSPORT_MESSAGE_HEADERS, tags.INTERNET_MESSAGE_ID)
+    return left_out(uid, value if isinstance(value, str) else "", lambda: any(map(item.properties.get, sent)))
 
 
 def marks(item: PstItem) -> tuple[int, tuple[str, ...]]:
@@ -277,7 +231,7 @@ def marks(item: PstItem) -> tuple[int, tuple[str, ...]]:
         flags |= Flag.ANSWERED
     if bag.get(tags.FLAG_STATUS) == _FLAGGED:
         flags |= Flag.FLAGGED
-    words = {_NOT_ATOM.sub("_", text.strip()) for text in item.categories}
+    words = {keyword(text) for text in item.categories}
     if verb == _FORWARDED:
         words.add("$Forwarded")
     return int(flags), tuple(sorted(words))
@@ -302,27 +256,15 @@ class TooLarge(Exception):
 
 def spooled(pieces: Iterable[bytes], about: str) -> Body:
     """A body from pieces of unknown number: in memory while small, then in a nameless file."""
-    held: list[bytes] = []
-    spool: Spool | None = None
-    size = 0
+    spool = Spool()
     try:
         for piece in pieces:
-            size += len(piece)
-            if size > MOST:
+            if spool.size + len(piece) > MOST:
                 raise TooLarge
-            if spool is not None:
-                spool.write(piece)
-                continue
-            held.append(piece)
-            if size > MEMORY_LIMIT:
-                spool = Spool(MEMORY_LIMIT + 1)
-                for one in held:
-                    spool.write(one)
-                held.clear()
+            spool.write(piece)
     except BaseException as error:
-        if spool is not None:
-            spool.close()
+        spool.close()
         if isinstance(error, OSError):
             raise error_of(error, about) from error
         raise
-    return MemoryBody(b"".join(held)) if spool is None else spool.body()
+    return spool.body()

@@ -42,29 +42,37 @@ class FileBody:
 
 
 class Spool:
-    """Takes pieces, gives a `Body`. `size`: what is expected, which decides between memory and file."""
+    """Takes pieces, gives a `Body`. `size`: what is expected where that is known, so that it goes where it belongs from
+    the first piece on."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int = 0) -> None:
         self._pieces: list[bytes] = []
-        self._size = 0
+        self.size = 0
         self._file: IO[bytes] | None = None
         if size > MEMORY_LIMIT:
-            self._file = tempfile.TemporaryFile(prefix="mailferry-", buffering=0)  # noqa: SIM115 (the body closes it)
+            self._open()
+
+    def _open(self) -> IO[bytes]:
+        self._file = tempfile.TemporaryFile(prefix="mailferry-", buffering=0)  # noqa: SIM115 (the body closes it)
+        return self._file
 
     def write(self, data: bytes) -> None:
         """OSError when the disk is full."""
-        self._size += len(data)
-        if self._file is None:
-            self._pieces.append(data)
+        self.size += len(data)
+        if self._file is not None:
+            _write(self._file, data)
             return
-        view = memoryview(data)
-        while view:
-            view = view[self._file.write(view) :]
+        self._pieces.append(data)
+        if self.size > MEMORY_LIMIT:
+            file = self._open()
+            for piece in self._pieces:
+                _write(file, piece)
+            self._pieces.clear()
 
     def body(self) -> Body:
         """What was written so far; the spool is used up."""
         if self._file is not None:
-            return FileBody(self._file, self._size)
+            return FileBody(self._file, self.size)
         return MemoryBody(b"".join(self._pieces))
 
     def close(self) -> None:
@@ -72,3 +80,9 @@ class Spool:
         self._pieces.clear()
         if self._file is not None:
             self._file.close()
+
+
+def _write(file: IO[bytes], data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]

@@ -69,10 +69,20 @@ class SelectsListed(Protocol):
     async def select_listed(self, folder: Folder, changed_since: int | None) -> tuple[Selected, Listing]: ...
 
 
+@runtime_checkable
+class ListsByToken(Protocol):
+    """A session whose store says what changed since a token of its own, not since a modseq."""
+
+    async def select_changes(self, folder: Folder, token: str | None) -> tuple[Selected, Listing]:
+        """Open and list. Changes only, where the store still knows the token (an earlier `Listing.token`)."""
+
+
 async def select_listed(
-    session: SourceSession, folder: Folder, changed_since: int | None = None
+    session: SourceSession, folder: Folder, changed_since: int | None = None, token: str | None = None
 ) -> tuple[Selected, Listing]:
     """`select` and `listing`, at once where the session can."""
+    if isinstance(session, ListsByToken):
+        return await session.select_changes(folder, token)
     if isinstance(session, SelectsListed):
         return await session.select_listed(folder, changed_since)
     return await session.select(folder), await session.listing(changed_since)

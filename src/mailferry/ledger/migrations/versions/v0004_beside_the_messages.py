@@ -13,6 +13,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
+    op.add_column("folder", sa.Column("source_token", sa.Text(), nullable=True))
     op.create_table(
         "worker",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -72,6 +73,8 @@ def upgrade() -> None:
         sa.Column("source_token", sa.Text(), nullable=False),
         sa.Column("target_token", sa.Text(), nullable=False),
         sa.Column("completed", sa.Double(), nullable=True),
+        sa.Column("score", sa.Text(), nullable=True),
+        sa.Column("findings", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["mailbox_id"], ["mailbox.id"], name="fk_item_collection_mailbox_id"),
         sa.PrimaryKeyConstraint("id", name="pk_item_collection"),
     )

@@ -1,0 +1,1 @@
+"""Exchange Web Services, sans-IO: requests as bytes, answers taken apart. Knows no HTTP, no session, no clock."""
