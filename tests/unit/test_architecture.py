@@ -18,7 +18,7 @@ TABLE: dict[str, set[str]] = {
     "plan": {"model"},
     "ledger": {"model"},
     "copy": {"plan", "sources", "targets", "ledger", "groupware"},
-    "verify": {"plan", "sources", "targets", "ledger"},
+    "verify": {"plan", "sources", "targets", "ledger", "groupware"},
     "directory": {"net", "ledger"},
     "maillog": {"model", "ledger"},
     "stack": {"wire"},

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from mailferry.config.exchange import ExchangeAccess
 from mailferry.config.fields import Domain, Reference, Table, Text
+from mailferry.config.groupware import Groupware
 from mailferry.config.route_store import RoutesInAd
 from mailferry.config.rules import RulesSettings
 from mailferry.config.stack import Server
@@ -125,6 +126,7 @@ class Coexist(Table):
         description='Hours, by this machine\'s clock, in which nobody new is parked: `"Mon-Fri 08:00-18:00"`, '
         '`"22:00-06:00"`, `"2026-12-24..2027-01-02"`. Whoever is parked goes on.',
     )
+    groupware: Groupware | None = Field(default=None, description="See `[coexist.groupware]`.")
     rules: RulesSettings | None = Field(default=None, description="See `[coexist.rules]`.")
     events: Events | None = Field(default=None, description="See `[coexist.events]`.")
     letters: Letters | None = Field(default=None, description="See `[coexist.letters]`.")

@@ -7,21 +7,19 @@ confirmed.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mailferry.copy.progress import Counts
 from mailferry.errors import ItemError
-from mailferry.groupware.written import Written
+from mailferry.groupware.resource import digest, write
 from mailferry.ledger import items as rows
 from mailferry.ledger.items import ItemRow, ItemState, Note
 from mailferry.ledger.rows import Kind as NoteKind
 from mailferry.ledger.rows import Lease
 from mailferry.ledger.writer import LedgerThread
-from mailferry.model.groupware import Collection, Contact, ContactList, Item, Kind, NotCarried, Party
-from mailferry.model.message import DIGEST_SIZE
-from mailferry.plan.items import CLASSES, ItemPolicy, bodies, happens, lighten
+from mailferry.model.groupware import Collection, Item, Kind, NotCarried, Party
+from mailferry.plan.items import CLASSES, ItemPolicy, happens
 from mailferry.sources.items import ItemSession
 from mailferry.targets.items import ItemTargetSession, NotStored, Place, Stored, Why
 
@@ -30,29 +28,6 @@ BATCH, BATCH_BYTES = 64, 8 << 20
 READ_AT_ONCE = 500
 PUTS = 4
 """Requests to one target at the same time."""
-
-
-def write(item: Item, policy: ItemPolicy, owner: Party | None) -> Written:
-    """The item's resource, and what it lost. ItemError: it cannot be one. The bodies of what is attached are closed."""
-    from mailferry.groupware.to_ical import calendar
-    from mailferry.groupware.to_vcard import card
-
-    try:
-        light, _, lost = lighten(item, policy.most_attached)
-        if isinstance(light, Contact | ContactList):
-            made = card(light, version="3.0")  # which every CardDAV server takes (RFC 6352 §5.1)
-        else:
-            made = calendar(light, owner=owner, attachments_since=policy.attached_since)
-        return Written(made.uid, made.data, (*made.losses, *lost))
-    except OSError as error:
-        raise ItemError(f"what is attached to it cannot be read: {error.strerror or error}") from error
-    finally:
-        for one in bodies(item):
-            one.body.close()
-
-
-def digest(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()[:DIGEST_SIZE]
 
 
 @dataclass(slots=True)
@@ -129,7 +104,8 @@ async def _prepare(work: Bringing, id: str, item: Item | NotCarried) -> _Ready |
         return None
     item_class, day = CLASSES[type(item)], happens(item)
     try:
-        made = write(item, work.policy, work.owner)
+        policy = work.policy
+        made = write(item, owner=work.owner, most=policy.most_attached, since=policy.attached_since)
     except ItemError as error:
         await _refuse(work, id, Note(id, NoteKind.FAILED, "unreadable", error.message, item_class, day))
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,7 +39,8 @@ class ItemState(IntEnum):
 @dataclass(frozen=True, slots=True)
 class CollectionRow:
     """A collection of a mailbox and where it goes. `place`: the target's name of it, None: not made yet. The tokens are
-    those of the last complete pass, "" where nothing can be concluded from them. `completed`: when that was."""
+    those of the last complete pass, "" where nothing can be concluded from them. `completed`: when that was. `score`,
+    `findings`: of the last verification (`verify/items`): finding → how many."""
 
     id: int
     mailbox_id: int
@@ -51,6 +52,8 @@ class CollectionRow:
     source_token: str
     target_token: str
     completed: float | None
+    score: str | None
+    findings: Mapping[str, int] | None
 
 
 class ItemRow(NamedTuple):
@@ -117,7 +120,7 @@ def put_collection(
 
 
 def update_collection(ledger: Ledger, lease: Lease, collection_id: int, /, **values: Any) -> None:
-    """Set columns: place, source_token, target_token, completed."""
+    """Set columns: place, source_token, target_token, completed, score, findings."""
     here = sa.and_(item_collection.c.id == collection_id, item_collection.c.mailbox_id == lease.mailbox_id)
     with ledger._write() as connection:
         ledger._guard(connection, lease)

@@ -36,7 +36,7 @@ from mailferry.ledger.store import Ledger
 from mailferry.model.account import Account, ImapAccount, Tls
 from mailferry.model.wave import ON_EXCHANGE, WAITING_FOR_MAIL, Move, MoveState, Wave, WaveState
 from mailferry.net import ldap
-from mailferry.ops import exchange_side, wave_rules, wave_sharing
+from mailferry.ops import exchange_side, wave_groupware, wave_rules, wave_sharing
 from mailferry.ops.copying import Limits
 from mailferry.ops.route import mta_of
 from mailferry.ops.route_store import RouteStore, route_store
@@ -323,6 +323,7 @@ def context_of(site: Site, engine: Engine) -> Context:
         probe=site.probe,
         exchange=exchange_side.writer(site.settings, door),
         companions=[
+            *wave_groupware.companions(site, engine.ledger),
             *wave_rules.companions(site, engine.ledger, directory),
             wave_sharing.companion(site, engine.ledger, directory),
         ],

@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 
 from mailferry.model.groupware import (
-    Attached,
     Collection,
     Contact,
     ContactList,
@@ -140,45 +139,3 @@ def happens(item: Item) -> str:
         day = item.due or item.start
         return day.isoformat() if day else ""
     return item.modified.date().isoformat() if item.modified else ""
-
-
-def lighten(item: Item, most: int) -> tuple[Item, list[Attached], list[str]]:
-    """The item without the attachments that are too large: those left out, and what is lost by that, in words. The
-    largest go first until the rest is within `most` bytes."""
-    held = _attached(item)
-    total = sum(one.body.size for one in held)
-    out: list[Attached] = []
-    for one in sorted(held, key=lambda one: one.body.size, reverse=True):
-        if total <= most:
-            break
-        out.append(one)
-        total -= one.body.size
-    if not out:
-        return item, [], []
-    lost = f"{len(out)} attachments with {sum(one.body.size for one in out)} bytes were left out: too large"
-    return _without(item, out), out, [lost]
-
-
-def _attached(item: Item) -> list[Attached]:
-    """With those of a series' exceptions."""
-    own: Sequence[Attached] = getattr(item, "attached", ())
-    further = [one for exception in getattr(item, "exceptions", ()) for one in exception.attached]
-    return [one for one in (*own, *further) if not one.reference]
-
-
-def _without(item: Item, out: Sequence[Attached]) -> Item:
-    def left(attached: tuple[Attached, ...]) -> tuple[Attached, ...]:
-        return tuple(one for one in attached if not any(one is other for other in out))
-
-    if isinstance(item, Event):
-        exceptions = tuple(replace(one, attached=left(one.attached)) for one in item.exceptions)
-        return replace(item, attached=left(item.attached), exceptions=exceptions)
-    if isinstance(item, Contact | Task):
-        return replace(item, attached=left(item.attached))
-    return item
-
-
-def bodies(item: Item) -> list[Attached]:
-    """Everything whose body has to be closed."""
-    own: Sequence[Attached] = getattr(item, "attached", ())
-    return [*own, *(one for exception in getattr(item, "exceptions", ()) for one in exception.attached)]
