@@ -65,21 +65,22 @@ def side() -> Iterator[Side]:
 
 
 def test_everybody_sends_as_themselves_alone(side: Side, new_user: Callable[[], str]) -> None:
-    alice, bob, team = new_user(), new_user(), new_user()
+    alice, bob, team, desk = (new_user() for _ in range(4))
     old = f"{alice}.old@{DOMAIN}"
     a = side.add(alice, mailLocalAddress=[f"{alice}@{DOMAIN}", old])
     b = side.add(bob)
     t = side.add(team, mailferrySender=[alice])
-    for own in (a, old, t):
+    d = side.add(desk, mailferrySendAs=[alice])
+    for own in (a, old, t, d):
         assert side.answer(alice, own, b, whole=True)[0] == 250
     assert side.answer(alice.upper(), a.upper(), b)[0] == 250
-    for uid, sender in ((alice, b), (bob, a), (bob, t), (alice, f"nobody@{DOMAIN}"), (team, a)):
+    for uid, sender in ((alice, b), (bob, a), (bob, t), (bob, d), (alice, f"nobody@{DOMAIN}"), (team, a)):
         code, said = side.answer(uid, sender, b)
         assert code == 553 and "5.7.1" in said, (uid, sender)
     assert side.answer(None, a, b)[0] == 554, "not logged in"
     side.postfix.drained()
     folder = side.store.maildir(b) / "new"
-    assert len(list(folder.iterdir())) == 3
+    assert len(list(folder.iterdir())) == 4
 
 
 def test_a_wrong_password_hands_in_nothing(side: Side, new_user: Callable[[], str]) -> None:

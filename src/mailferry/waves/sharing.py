@@ -115,8 +115,14 @@ class Sharing(Companion):
         """Everybody by id."""
         wanted = list(dict.fromkeys(ids))
         rows = await self._ledger.call(lambda db: accounts_of(db, wanted))
+        users = await self._ledger.call(lambda db: _users(db, wanted))
         known = await self._directory.call(lambda people, _: _read(people, wanted))
-        return {one: self._side(one, known.get(one), rows.get(one), assumed) for one in wanted}
+        made = {one: self._side(one, known.get(one), rows.get(one), assumed) for one in wanted}
+        for one, user in users.items():
+            if made[one].user not in ("", user):
+                why = f"was moved as {user}, and would be {made[one].user} now (coexist.target_user)"
+                made[one] = Side(made[one].mail, trouble=why)
+        return made
 
     def _side(
         self, who: str, one: Known | None, row: DirectoryAccount | None, assumed: Mapping[str, tuple[bool, str]]
@@ -206,6 +212,12 @@ def _read(people: People, ids: Sequence[str]) -> dict[str, Known]:
         except UserError:  # gone; its side says so
             continue
     return found
+
+
+def _users(db: Ledger, ids: Sequence[str]) -> dict[str, str]:
+    """Whom the stores knew these people as when they were last moved."""
+    found = ((one, ledger_waves.moves(db, source_id=one)) for one in ids)
+    return {one: moves[-1].target_user for one, moves in found if moves}
 
 
 def _places(db: Ledger, moves: Sequence[Move]) -> dict[Path, Path]:
