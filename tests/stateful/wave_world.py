@@ -294,7 +294,7 @@ class _Queue:
         with self._world.passing("forget"):
             self._world.remembered = ""
 
-    async def forget_or_wait(self) -> None:
+    async def forget_or_wait(self, address: str = "") -> None:
         with contextlib.suppress(Temporary, ConfigError), self._world.passing("reload"):
             pass
         self._world.remembered = ""

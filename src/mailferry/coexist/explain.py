@@ -1,23 +1,48 @@
 """Where a message for an address would go, and why, step by step: what Postfix makes of the directory, in words.
 
-Says what stack/postfix/tables.py says, in the same order; a test asks Postfix the same questions. Reads the directory,
-never the queue. Invariant: every address that a message ends at is in the answer once, or the answer says that it was
-cut short.
+Says what stack/postfix/tables.py and stack/qmail/people.py say, in the same order; tests ask Postfix, and a model of
+qmail, the same questions. Reads the directory, never the queue. Invariant: every address that a message ends at is in
+the answer once, or the answer says that it was cut short.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from mailferry.coexist.routes import People, Routed, find, members
 from mailferry.errors import UserError
-from mailferry.stack.postfix.settings import Route, Settings
+from mailferry.stack.postfix.settings import Endpoint, Route
 
 MOST = 1000
 """Steps after which the answer is cut short (groups)."""
 GROUPS = ("group", "dynamic-group")
+
+
+class Sides(Protocol):
+    """What both flavours' settings (stack/postfix, stack/qmail) say of the organisation."""
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Those that both sides share."""
+
+    @property
+    def open_domain(self) -> str:
+        """The open side's routing domain."""
+
+    @property
+    def exchange_domain(self) -> str:
+        """Exchange's."""
+
+    @property
+    def exchange(self) -> Endpoint:
+        """What takes mail for Exchange."""
+
+    @property
+    def stores(self) -> Mapping[str, Endpoint]:
+        """By mailHost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +56,7 @@ class Step:
     from_exchange: str = ""
 
 
-def explain(people: People, settings: Settings, address: str, now: float | None = None) -> list[Step]:
+def explain(people: People, settings: Sides, address: str, now: float | None = None) -> list[Step]:
     """The steps of a message for this address. An address of ours that nobody has ends at `550`."""
     steps: list[Step] = []
     seen: set[str] = set()
@@ -48,7 +73,7 @@ def explain(people: People, settings: Settings, address: str, now: float | None 
     return steps
 
 
-def _step(people: People, settings: Settings, address: str, steps: list[Step], now: float) -> list[str]:
+def _step(people: People, settings: Sides, address: str, steps: list[Step], now: float) -> list[str]:
     """One address: appends its step, and returns the addresses that it becomes."""
     domain = address.rpartition("@")[2].lower()
     if domain == settings.exchange_domain:
@@ -89,7 +114,7 @@ def _group(people: People, group: Routed, address: str, steps: list[Step]) -> li
     return to
 
 
-def _end(found: Routed, settings: Settings, back: str) -> Step:
+def _end(found: Routed, settings: Sides, back: str) -> Step:
     """Where the mail of somebody ends."""
     exchange = f"exchange ({settings.exchange.host}:{settings.exchange.port})"
     if found.route == Route.PARKED.value:

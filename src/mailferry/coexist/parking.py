@@ -39,7 +39,7 @@ _RESTS = {"hold": "on hold", "deferred": "not tried since Postfix was started"}
 """Why a message waits that Postfix gives no reason for, by its queue; those in the others are on their way."""
 _NOT_RUN = {126: "may not be run", 127: "is not there"}
 """What a shell's exit code says of the program (POSIX.1-2017, Shell & Utilities 2.8.2); ssh passes it on."""
-_ID = re.compile(r"[0-9A-Za-z]+")
+_ID = re.compile(r"[0-9A-Za-z]+(-[0-9a-f]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Queue:
 
     def __init__(self, mta: Mta) -> None:
         self.mta = mta
-        self.listing = Shared(self._listing)
+        self.listing = Shared(lambda: listed((*mta.postqueue, "-j")))
         """The whole queue, as it is after the call."""
         self._reload = Shared(lambda: run(self.mta.reload), GATHER_SECONDS)
 
@@ -113,19 +113,19 @@ class Queue:
         """What is there for an address (the primary one: aliases are resolved on the way in), oldest first."""
         return (await self.listing()).get(address.lower(), [])
 
-    async def forget(self) -> None:
-        """Return when Postfix no longer remembers any route from before this call."""
+    async def forget(self, address: str = "") -> None:
+        """Return when Postfix no longer remembers any route from before this call, whoever's."""
         if self.mta.reload:
             await self._reload()
         else:
             await asyncio.sleep(FORGOTTEN_SECONDS)
 
-    async def forget_or_wait(self) -> None:
+    async def forget_or_wait(self, address: str = "") -> None:
         """As `forget`, also where the command to reload does not work: then it has taken as long as without one."""
         started = time.monotonic()
         try:
             async with asyncio.timeout(FORGOTTEN_SECONDS):
-                await self.forget()
+                await self.forget(address)
         except (ConfigError, Temporary, TimeoutError):
             await asyncio.sleep(started + FORGOTTEN_SECONDS - time.monotonic())
 
@@ -140,15 +140,7 @@ class Queue:
     async def quiet(self, address: str, seconds: float = COMMAND_SECONDS) -> None:
         """Return when nothing that is there now is still being tried for an address: it may be on its way to the place
         of an old route. Temporary after so many `seconds`."""
-        under_way = {one.id for one in await self.waiting(address) if not one.why}
-        deadline = time.monotonic() + seconds
-        while under_way:
-            if time.monotonic() > deadline:
-                raise Temporary(
-                    f"a message is being delivered for {seconds:.0f} s", about=f"{self.mta.name}: {address}"
-                )
-            await asyncio.sleep(LOOK_SECONDS)
-            under_way &= {one.id for one in await self.waiting(address) if not one.why}
+        await quiet(self.waiting, self.mta.name, address, seconds)
 
     async def release(self, address: str, *, anew: bool = False, seconds: float = 120.0) -> Released:
         """Have all mail for an address tried, after `forget`, and wait up to `seconds` until none of it is parked any
@@ -184,29 +176,42 @@ class Queue:
         for one in ids:
             await run((*self.mta.postsuper, "-d", one))
 
-    async def _listing(self) -> Listing:
-        """postqueue(1), JSON object format: one object for each message."""
-        command = (*self.mta.postqueue, "-j")
-        found: Listing = {}
-        for line in (await run(command)).splitlines():
-            try:
-                record: dict[str, Any] = json.loads(line)
-                if not _ID.fullmatch(record["queue_id"]):
-                    raise ValueError("a queue id is letters and digits")
-                for recipient in record["recipients"]:
-                    one = Waiting(
-                        record["queue_id"],
-                        record["arrival_time"],
-                        record["message_size"],
-                        recipient.get("delay_reason") or _RESTS.get(record["queue_name"], ""),
-                        record.get("sender", ""),
-                    )
-                    found.setdefault(recipient["address"].lower(), []).append(one)
-            except (ValueError, KeyError) as error:
-                raise RemoteProtocolError(f"not a line of a queue: {error}", about=shlex.join(command)) from error
-        for some in found.values():
-            some.sort(key=lambda one: (one.arrived, one.id))
-        return found
+
+async def quiet(
+    waiting: Callable[[str], Awaitable[list[Waiting]]], name: str, address: str, seconds: float = COMMAND_SECONDS
+) -> None:
+    """Return when nothing that `waiting` gives now for an address is still being tried. `name`: of the queue."""
+    under_way = {one.id for one in await waiting(address) if not one.why}
+    deadline = time.monotonic() + seconds
+    while under_way:
+        if time.monotonic() > deadline:
+            raise Temporary(f"a message is being delivered for {seconds:.0f} s", about=f"{name}: {address}")
+        await asyncio.sleep(LOOK_SECONDS)
+        under_way &= {one.id for one in await waiting(address) if not one.why}
+
+
+async def listed(command: Sequence[str]) -> Listing:
+    """A queue as a command tells it in postqueue(1)'s JSON format: one object for each message."""
+    found: Listing = {}
+    for line in (await run(command)).splitlines():
+        try:
+            record: dict[str, Any] = json.loads(line)
+            if not _ID.fullmatch(record["queue_id"]):
+                raise ValueError("a queue id is letters and digits")
+            for recipient in record["recipients"]:
+                one = Waiting(
+                    record["queue_id"],
+                    record["arrival_time"],
+                    record["message_size"],
+                    recipient.get("delay_reason") or _RESTS.get(record["queue_name"], ""),
+                    record.get("sender", ""),
+                )
+                found.setdefault(recipient["address"].lower(), []).append(one)
+        except (ValueError, KeyError) as error:
+            raise RemoteProtocolError(f"not a line of a queue: {error}", about=shlex.join(command)) from error
+    for some in found.values():
+        some.sort(key=lambda one: (one.arrived, one.id))
+    return found
 
 
 def is_parked(one: Waiting) -> bool:
@@ -232,27 +237,25 @@ def _misconfigured(command: Sequence[str], why: str) -> ConfigError:
     return ConfigError(
         f"the command `{shown}` cannot work: {why}",
         about=shown,
-        advice="correct it in mailferry.toml, [[coexist.queues]] (`free`: [coexist.stores]), or [stack.postfix] where "
-        "no queues are set; then mailferry wave rehearse",
+        advice="correct it in mailferry.toml, [[coexist.queues]] (`free`: [coexist.stores]), or [stack.postfix] or "
+        "[stack.qmail] where no queues are set; then mailferry wave rehearse",
     )
 
 
-async def run(command: Sequence[str]) -> str:
-    """The standard output of a command. Temporary with its words when it fails; ConfigError: there is no such program,
-    here or where a shell or ssh was to run it."""
+async def run(command: Sequence[str], text: str = "") -> str:
+    """The standard output of a command that is given `text` as its input. Temporary with its words when it fails;
+    ConfigError: there is no such program, here or where a shell or ssh was to run it."""
     shown = shlex.join(command)
     pipe = asyncio.subprocess.PIPE
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
-        )
+        process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
     except (FileNotFoundError, PermissionError) as error:
         raise _misconfigured(command, str(error)) from error
     except OSError as error:
         raise Temporary(f"it did not run: {error}", about=shown) from error
     try:
         async with asyncio.timeout(COMMAND_SECONDS):
-            output, said = await process.communicate()
+            output, said = await process.communicate(text.encode())
     except TimeoutError as error:
         raise Temporary(f"it did not end within {COMMAND_SECONDS:.0f} s", about=shown) from error
     finally:

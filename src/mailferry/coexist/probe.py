@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import format_datetime, localtime
 
-from mailferry.coexist.parking import LOOK_SECONDS, Queue, Waiting, is_parked
+from mailferry.coexist.parking import LOOK_SECONDS, Waiting, is_parked
+from mailferry.coexist.queues import MailQueue
 from mailferry.errors import SafetyStop, Temporary
 from mailferry.tasks import finished
 
@@ -43,7 +44,7 @@ class Probe:
         return f"{local}-{secrets.token_hex(8)}@{domain}"
 
 
-async def prove(queues: Sequence[Queue], probe: Probe, address: str) -> None:
+async def prove(queues: Sequence[MailQueue], probe: Probe, address: str) -> None:
     """Return when a probe from each side was parked for the address (the primary one). SafetyStop: one was not;
     Temporary: one could not be sent."""
     await clear(queues, probe, address)
@@ -56,10 +57,10 @@ async def prove(queues: Sequence[Queue], probe: Probe, address: str) -> None:
         await clear(queues, probe, address)
 
 
-async def clear(queues: Sequence[Queue], probe: Probe, address: str) -> None:
+async def clear(queues: Sequence[MailQueue], probe: Probe, address: str) -> None:
     """Remove every probe for the address, also what a killed run has left."""
 
-    async def one(queue: Queue) -> None:
+    async def one(queue: MailQueue) -> None:
         for _ in range(CLEAR_TRIES):
             found = [each.id for each in await queue.waiting(address) if probe.is_one(each.sender)]
             if not found:
@@ -69,7 +70,7 @@ async def clear(queues: Sequence[Queue], probe: Probe, address: str) -> None:
     await asyncio.gather(*(one(queue) for queue in queues))
 
 
-async def _one(name: str, at: tuple[str, int], queues: Sequence[Queue], probe: Probe, address: str) -> None:
+async def _one(name: str, at: tuple[str, int], queues: Sequence[MailQueue], probe: Probe, address: str) -> None:
     sender = probe.new_sender()
     # who is stopped here waits until it is sent, or it would come into the queue after `clear` has looked there
     await finished(asyncio.ensure_future(asyncio.to_thread(_send, name, at, sender, address)))
@@ -88,13 +89,13 @@ async def _one(name: str, at: tuple[str, int], queues: Sequence[Queue], probe: P
             raise SafetyStop(
                 f"a probe message from {name} did not wait: {found[0].why if found else why}",
                 about=address,
-                advice=f"mailferry route show {address}; where does this Postfix read its routes?",
+                advice=f"mailferry route show {address}; where does this host read its routes?",
             )
         seen = seen or bool(found)
         await asyncio.sleep(LOOK_SECONDS)
 
 
-def _named(queues: Sequence[Queue]) -> str:
+def _named(queues: Sequence[MailQueue]) -> str:
     return "the queue of " + ", ".join(queue.mta.name for queue in queues)
 
 

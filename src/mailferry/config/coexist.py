@@ -38,7 +38,8 @@ class Store(Table):
 
 
 class Queue(Table):
-    """One Postfix that takes mail for people: all of them have to forget a route before anything is copied."""
+    """One Postfix or qmail (`stack.flavour`) that takes mail for people: all of them have to forget a route before
+    anything is copied."""
 
     name: Text = Field(description="Its name for people.")
     postqueue: Text = Field(default="postqueue", description="The command that lists its queue: `ssh mx1 postqueue`.")
@@ -46,6 +47,12 @@ class Queue(Table):
     reload: Text | None = Field(
         default=None,
         description="The one that makes it forget routes: `ssh mx1 postfix reload`. Without it, 31 seconds are waited.",
+    )
+    queue: Text | None = Field(
+        default=None, description="qmail only: the command that reaches its queue. Default: `stack.qmail.queue`."
+    )
+    apply: Text | None = Field(
+        default=None, description="qmail only: the one that writes routes there. Default: `stack.qmail.apply`."
     )
     smtp: Server | None = Field(
         default=None,
@@ -69,7 +76,8 @@ class Coexist(Table):
     stores: dict[Domain, Store] = Field(min_length=1, description="See `[coexist.stores]`.")
     queues: tuple[Queue, ...] = Field(
         default=(),
-        description="See `[[coexist.queues]]`. Default: the one of `[stack.postfix]`, without a probe.",
+        description="See `[[coexist.queues]]`. Default: the one of `[stack.postfix]` or "
+        "`[stack.qmail]`, without a probe.",
     )
     probe: bool = Field(
         default=True,

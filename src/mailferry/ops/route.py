@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -15,18 +14,20 @@ from pathlib import Path
 
 from mailferry.coexist import parking, routes
 from mailferry.coexist.contradiction import Side, compare
-from mailferry.coexist.explain import Step
+from mailferry.coexist.explain import Sides, Step
 from mailferry.coexist.explain import explain as explained
+from mailferry.coexist.qmail_queue import QmailHost
+from mailferry.coexist.queues import MailQueue, queue_of
+from mailferry.coexist.queues import Place as QueuePlace
 from mailferry.config import settings as config
-from mailferry.config.stack import Postfix
 from mailferry.errors import MailferryError, SafetyStop, UserError, explain
 from mailferry.ledger import open_ledger
 from mailferry.ledger.store import Ledger
 from mailferry.net import ldap
-from mailferry.ops import exchange_side
+from mailferry.ops import exchange_side, queues, stack_qmail
 from mailferry.ops.route_store import route_store
 from mailferry.ops.stack import postfix_settings
-from mailferry.stack.postfix.settings import Route, Settings
+from mailferry.stack.postfix.settings import Route
 
 EXCHANGE_SECONDS = 10.0
 """How long a domain controller may take to answer."""
@@ -36,34 +37,39 @@ _ADDRESS = re.compile(r"[^\s@]+@[^\s@.]+(\.[^\s@.]+)*")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What every verb needs. `settings`: Postfix's. `hours`: how long a changed route is fresh. `whole`: the settings
+    """What every verb needs. `settings`: Postfix's or qmail's. `mta`: the queue that a release is for; `others`: more
+    that a changed route has to be written at (qmail). `hours`: how long a changed route is fresh. `whole`: the settings
     as read, which say where Active Directory is; None: it is not looked at."""
 
-    settings: Settings
+    settings: Sides
     people: routes.People
     ledger: Ledger
-    mta: parking.Mta
+    mta: QueuePlace
     hours: float
     whole: config.Settings | None = None
+    others: tuple[QueuePlace, ...] = ()
 
 
 @contextmanager
 def opened(path: Path, ledger: str | None, default_ledger: Callable[[], str]) -> Iterator[Place]:
     """Read the settings, connect to the directory (the provider), open the ledger."""
     whole = config.read_settings(path)
-    settings = postfix_settings(whole)
-    assert whole.directory is not None and whole.stack is not None and whole.stack.postfix is not None
-    postfix, store = whole.stack.postfix, route_store(whole)
-    mta = mta_of(postfix)
+    settings, (mta, *others) = _mail(whole)
+    store = route_store(whole)
     db = open_ledger(ledger or whole.ledger or default_ledger())
     with closing(db), ldap.Connection(store.server) as connection:
-        yield Place(settings, store.people(connection), db, mta, postfix.fresh_hours, whole)
+        hours = queues.fresh_hours(whole)
+        yield Place(settings, store.people(connection), db, mta, hours, whole, tuple(others))
 
 
-def mta_of(postfix: Postfix) -> parking.Mta:
-    """How the queue of `[stack.postfix]` is reached."""
-    queue, reload, super_ = (shlex.split(one or "") for one in (postfix.postqueue, postfix.reload, postfix.postsuper))
-    return parking.Mta(tuple(queue), tuple(reload), tuple(super_))
+def _mail(whole: config.Settings) -> tuple[Sides, tuple[QueuePlace, ...]]:
+    """What takes the organisation's mail, and its queues."""
+    if stack_qmail.is_qmail(whole):
+        stores = stack_qmail.section(whole).stores
+        return stack_qmail.qmail_settings(whole, next(iter(stores))), queues.places(whole)
+    settings = postfix_settings(whole)
+    assert whole.stack is not None and whole.stack.postfix is not None
+    return settings, (queues.mta_of(whole.stack.postfix),)
 
 
 def show(place: Place, address: str) -> tuple[list[Step], Side | None]:
@@ -99,9 +105,17 @@ def change(place: Place, address: str, route: Route, store: str | None, *, dry_r
     """Give somebody a route. UserError: the store is not in the settings."""
     if store is not None and store.lower() not in place.settings.stores:
         known = ", ".join(sorted(place.settings.stores))
-        raise UserError("there is no such store", about=store, advice=f"[stack.postfix.stores] has {known}")
+        raise UserError("there is no such store", about=store, advice=f"the stores of [stack] are {known}")
     fresh = place.hours * 3600
-    return routes.set_route(place.people, place.ledger, address, route, store, fresh_seconds=fresh, dry_run=dry_run)
+    changed = routes.set_route(place.people, place.ledger, address, route, store, fresh_seconds=fresh, dry_run=dry_run)
+    if not dry_run and isinstance(place.mta, QmailHost):  # also where it was so before: the last may not have got there
+        asyncio.run(_written(place, changed.after.mail))
+    return changed
+
+
+async def _written(place: Place, address: str) -> None:
+    """Return when every qmail follows the route of somebody."""
+    await asyncio.gather(*(queue_of(one).forget(address) for one in (place.mta, *place.others)))
 
 
 def release(place: Place, address: str) -> parking.Released:
@@ -117,10 +131,17 @@ def release(place: Place, address: str) -> parking.Released:
 
 
 async def _release(place: Place, found: routes.Routed) -> parking.Released:
-    queue = parking.Queue(place.mta)
+    """At every queue in turn."""
+    done = [await _release_at(place, queue_of(one), found) for one in (place.mta, *place.others)]
+    return parking.Released(
+        tuple(each for one in done for each in one.tried), tuple(each for one in done for each in one.left)
+    )
+
+
+async def _release_at(place: Place, queue: MailQueue, found: routes.Routed) -> parking.Released:
     if not await queue.waiting(found.mail):
         return parking.Released((), ())
-    await queue.forget()
+    await queue.forget(found.mail)
     place.ledger.audit("release begun", id=found.id, dn=found.dn, route=found.route)
     released = await queue.release(found.mail, anew=found.forwards_copies)
     place.ledger.audit("release done", id=found.id, tried=list(released.tried), left=[one.id for one in released.left])

@@ -15,7 +15,8 @@ from typing import Any
 
 from mailferry.coexist import routes
 from mailferry.coexist.explain import Step, explain
-from mailferry.coexist.parking import Mta, Queue, is_parked
+from mailferry.coexist.parking import is_parked
+from mailferry.coexist.queues import Place, queue_of
 from mailferry.errors import ConfigError, MailferryError, UserError
 from mailferry.ledger import directory as accounts
 from mailferry.ledger import waves
@@ -186,7 +187,7 @@ def _recipients(found: Found) -> list[str]:
     return list(dict.fromkeys(one.recipient for one in events if one.recipient))
 
 
-async def _queues(mtas: Iterable[Mta], found: Found, wanted: Wanted, known: _People, result: Result) -> list[Queued]:
+async def _queues(mtas: Iterable[Place], found: Found, wanted: Wanted, known: _People, result: Result) -> list[Queued]:
     """What waits now: of the queue ids that the logs gave, or for the address."""
     ids = {one.queue_id for journey in found.journeys if not journey.left for one in journey.events}
     waits: list[Queued] = []
@@ -194,7 +195,7 @@ async def _queues(mtas: Iterable[Mta], found: Found, wanted: Wanted, known: _Peo
         looked = Looked(f"the queue of {mta.name}")
         result.looked.append(looked)
         try:
-            listing = await Queue(mta).listing()
+            listing = await queue_of(mta).listing()
         except MailferryError as error:
             looked.problem = error.message
             continue

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mailferry.coexist import parking
 from mailferry.coexist.probe import Probe
+from mailferry.coexist.queues import Place, queue_of
 from mailferry.config.accounts import parse_address
 from mailferry.config.coexist import Coexist, Store
 from mailferry.config.settings import Settings, read_settings
@@ -36,9 +36,8 @@ from mailferry.ledger.store import Ledger
 from mailferry.model.account import Account, ImapAccount, Tls
 from mailferry.model.wave import ON_EXCHANGE, WAITING_FOR_MAIL, Move, MoveState, Wave, WaveState
 from mailferry.net import ldap
-from mailferry.ops import exchange_side, wave_groupware, wave_rules, wave_sharing
+from mailferry.ops import exchange_side, queues, wave_groupware, wave_rules, wave_sharing
 from mailferry.ops.copying import Limits
-from mailferry.ops.route import mta_of
 from mailferry.ops.route_store import RouteStore, route_store
 from mailferry.ops.stores import server_of, source_of, target_of
 from mailferry.plan.waves import seed_from, times
@@ -59,7 +58,7 @@ class Site:
     coexist: Coexist
     ledger: str
     routes: RouteStore
-    mtas: tuple[parking.Mta, ...]
+    mtas: tuple[Place, ...]
     probe: Probe | None
     fresh_hours: float
     passwords: dict[str, Secret]
@@ -125,29 +124,11 @@ def site_of(config: Path, ledger: str | None, default_ledger: Callable[[], str])
         coexist,
         ledger or whole.ledger or default_ledger(),
         route_store(whole),
-        _mtas(whole, coexist),
+        queues.places(whole),
         _probe(whole, coexist),
-        whole.stack.postfix.fresh_hours if whole.stack and whole.stack.postfix else 24.0,
+        queues.fresh_hours(whole),
         {name: Secret.from_reference(one) for name, one in references.items() if one},
     )
-
-
-def _mtas(whole: Settings, coexist: Coexist) -> tuple[parking.Mta, ...]:
-    if coexist.queues:
-        return tuple(
-            parking.Mta(
-                tuple(shlex.split(one.postqueue)),
-                tuple(shlex.split(one.reload or "")),
-                tuple(shlex.split(one.postsuper)),
-                _endpoint(one.smtp),
-                one.name,
-            )
-            for one in coexist.queues
-        )
-    postfix = whole.stack.postfix if whole.stack else None
-    if postfix is None:
-        raise ConfigError("no Postfix is configured", about="coexist.queues", advice="name each with its postqueue")
-    return (mta_of(postfix),)
 
 
 def _probe(whole: Settings, coexist: Coexist) -> Probe | None:
@@ -157,14 +138,7 @@ def _probe(whole: Settings, coexist: Coexist) -> Probe | None:
     if "{domain}" in coexist.probe_from and not domains:
         raise ConfigError("{domain} is not known", about="coexist.probe_from", advice="give directory.mapping.domains")
     sender = coexist.probe_from.replace("{domain}", domains[0] if domains else "")
-    return Probe(sender, _endpoint(coexist.exchange_smtp), coexist.probe_seconds)
-
-
-def _endpoint(text: str | None) -> tuple[str, int] | None:
-    if text is None:
-        return None
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port)
+    return Probe(sender, queues.smtp_of(coexist.exchange_smtp), coexist.probe_seconds)
 
 
 @contextmanager
@@ -313,7 +287,7 @@ def context_of(site: Site, engine: Engine) -> Context:
     return Context(
         engine,
         directory,
-        [parking.Queue(mta) for mta in site.mtas],
+        [queue_of(mta) for mta in site.mtas],
         site.coexist,
         source=lambda move: source_of(site.source(move), 1),
         target=lambda move: target_of(site.target(move), 1),

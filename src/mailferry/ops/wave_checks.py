@@ -14,11 +14,12 @@ from functools import partial
 from typing import TypeVar
 
 from mailferry.coexist import parking
+from mailferry.coexist.queues import MailQueue, queue_of
 from mailferry.errors import LocalProtocolError, MailferryError, RemoteProtocolError, Temporary
 from mailferry.ledger.store import Ledger
 from mailferry.model.wave import Move
 from mailferry.net import ldap
-from mailferry.ops import exchange_side
+from mailferry.ops import exchange_side, wave_rules
 from mailferry.ops.checking import check
 from mailferry.ops.wave import Site
 from mailferry.tasks import together
@@ -53,9 +54,9 @@ async def checks(site: Site, moves: Sequence[Move]) -> list[Check]:
     """Directory, queues, listeners, and the disks of the stores that these people go to."""
     work = [_told("directory", lambda: asyncio.to_thread(_directory, site))]
     for mta in site.mtas:
-        queue = parking.Queue(mta)
-        work.append(_told(f"queue {mta.name}", partial(_queue, queue)))
-        for name, command in (("reload", mta.reload), ("postsuper", mta.postsuper)):
+        work.append(_told(f"queue {mta.name}", partial(_queue, queue_of(mta))))
+        others = {"postsuper": mta.postsuper} if isinstance(mta, parking.Mta) else {}
+        for name, command in {"reload": mta.reload, **others}.items():
             work.append(_told(f"{name} {mta.name}", partial(_program, command)))
         if mta.smtp is not None:
             work.append(_told(f"listener {mta.name}", partial(_greeting, *mta.smtp)))
@@ -69,6 +70,10 @@ async def checks(site: Site, moves: Sequence[Move]) -> list[Check]:
         if settings is not None and settings.free is not None:
             coming = sum(int(move.forecast.get("bytes") or 0) for move in moves if move.store == store)
             work.append(_told(f"disk {store}", partial(_disk, settings.free, coming)))
+    if site.coexist.rules is not None:
+        some = {move.store: move for move in moves}  # one of each store
+        for store, move in sorted(some.items()):
+            work.append(_told(f"ManageSieve {store}", partial(wave_rules.answers, site.scripts(move))))
     return list(await asyncio.gather(*work))
 
 
@@ -118,7 +123,7 @@ def _writes_nothing(work: Callable[[Ledger], T]) -> T:
     raise LocalProtocolError("a check writes nothing")
 
 
-async def _queue(queue: parking.Queue) -> str:
+async def _queue(queue: MailQueue) -> str:
     listing = await queue.listing()
     return f"{sum(map(len, listing.values()))} recipients waiting in it"
 

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from mailferry.coexist.parking import Queue
 from mailferry.coexist.probe import Probe
+from mailferry.coexist.queues import MailQueue
 from mailferry.coexist.routes import FRESH_SECONDS, Audit, People
 from mailferry.coexist.target_address import TargetAddresses
 from mailferry.config.coexist import Coexist
@@ -73,7 +73,7 @@ class Context:
 
     engine: Engine
     directory: Directory
-    queues: Sequence[Queue]
+    queues: Sequence[MailQueue]
     settings: Coexist
     source: Callable[[Move], Source]
     target: Callable[[Move], Target]

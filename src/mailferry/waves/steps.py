@@ -180,7 +180,7 @@ async def divert(ctx: Context, move: Move) -> None:
 async def forget(ctx: Context, move: Move) -> None:
     """Return when every MTA has forgotten the old route, and nothing is on its way there any more."""
     ctx.say(move, "waiting until every MTA has forgotten its route")
-    await asyncio.gather(*(queue.forget() for queue in ctx.queues))
+    await asyncio.gather(*(queue.forget(move.mail) for queue in ctx.queues))
     await asyncio.gather(*(queue.quiet(move.mail) for queue in ctx.queues))
 
 
@@ -199,7 +199,7 @@ async def let_go(ctx: Context, move: Move) -> str:
     Temporary while something still waits for the route: from here no way leads back, so that a command that is wrong
     is tried again until somebody has corrected it, and waited for where that will do."""
     ctx.say(move, "releasing")
-    await asyncio.gather(*(queue.forget_or_wait() for queue in ctx.queues))
+    await asyncio.gather(*(queue.forget_or_wait(move.mail) for queue in ctx.queues))
     kept = ""
     if ctx.probe is not None:
         try:
