@@ -8,6 +8,7 @@ change stands in the ledger's audit before and after it is made; no two recipien
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mailferry.coexist.people import People, find, read, search
@@ -16,6 +17,7 @@ from mailferry.errors import UserError
 from mailferry.net import ldap
 from mailferry.wire import dn as names
 
+_IN_CHAIN = "memberOf:1.2.840.113556.1.4.1941:"
 INTENDED, SET = "restriction intended", "restriction set"
 GATES_INTENDED, GATES_SET = "gates intended", "gates set"
 
@@ -64,11 +66,13 @@ def set_outside(people: People, ledger: Audit, address: str, allowed: bool, *, d
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """What `gates` did: DNs and the numbers given to them; who has no gate any more; for whom there is none left."""
+    """What `gates` did: DNs and the numbers given to them; who has no gate any more; for whom there is none left;
+    whose lists of accounts were written anew (in Active Directory alone, where no sync writes them)."""
 
     given: dict[str, int]
     taken: tuple[str, ...]
     without: tuple[str, ...]
+    listed: tuple[str, ...] = ()
 
 
 def gates(people: People, ledger: Audit, count: int, *, dry_run: bool = False) -> Gates:
@@ -87,18 +91,49 @@ def gates(people: People, ledger: Audit, count: int, *, dry_run: bool = False) -
     lacking = sorted(wanted - set(kept.values()))
     free = [number for number in range(1, count + 1) if number not in kept]
     given = dict(zip(lacking, free, strict=False))
-    found = Gates(given, taken, tuple(lacking[len(free) :]))
-    if dry_run or not (given or taken):
+    lists = dict(_lists(people)) if people.words.ad else {}
+    found = Gates(given, taken, tuple(lacking[len(free) :]), tuple(lists))
+    if dry_run or not (given or taken or lists):
         return found
     people.check_writable()
-    data = {"given": given, "taken": list(taken)}
+    data = {"given": given, "taken": list(taken), "listed": list(lists)}
     ledger.audit(GATES_INTENDED, **data)
+    for dn, steps in lists.items():  # before somebody looks at them
+        people.connection.modify(dn, steps)
     for dn in taken:  # before they are given to others
         people.connection.modify(dn, [ldap.Change("replace", name)])
     for dn, number in given.items():
         people.connection.modify(dn, [ldap.Change("replace", name, (str(number).encode(),))])
     ledger.audit(GATES_SET, **data)
     return found
+
+
+def _lists(people: People) -> Iterator[tuple[str, list[ldap.Change]]]:
+    """For each recipient that names people: how its lists of accounts have to change, if they do. Groups are resolved
+    by Active Directory (LDAP_MATCHING_RULE_IN_CHAIN, MS-ADTS 3.1.1.3.4.4.3)."""
+    sides = {
+        people.words.accept: ("authOrig", "dLMemSubmitPerms"),
+        people.words.reject: ("unauthOrig", "dLMemRejectPerms"),
+    }
+    asked = (*sides, *(name for names_ in sides.values() for name in names_))
+    for entry in search(people, people.words.names_people, asked):
+        steps = []
+        for name, (persons, groups) in sides.items():
+            accounts = {
+                account for dn in entry.texts(persons) for account in _accounts(people, "distinguishedName", dn)
+            }
+            accounts |= {account for dn in entry.texts(groups) for account in _accounts(people, _IN_CHAIN, dn)}
+            if accounts != set(entry.texts(name)):
+                steps.append(ldap.Change("replace", name, tuple(one.encode() for one in sorted(accounts))))
+        if steps:
+            yield entry.dn, steps
+
+
+def _accounts(people: People, name: str, dn: str) -> Iterator[str]:
+    for one in search(
+        people, f"(&({name}={names.in_filter(dn)})({people.words.uid}=*)(!{people.words.group}))", (people.words.uid,)
+    ):
+        yield (one.text(people.words.uid) or "").lower()
 
 
 def _unmarked(people: People, members: tuple[str, ...]) -> tuple[str, ...]:
