@@ -48,13 +48,9 @@ def prepare(ledger: Ledger) -> None:
     except ImportError as error:
         advice = "pip install 'mailferry[postgres]'"
         raise UserError("Procrastinate is not installed", about="the workers' queue", advice=advice) from error
-    there = sa.select(sa.func.to_regclass("procrastinate_jobs"))
-    with ledger._read() as connection:
-        if connection.execute(there).scalar() is not None:
-            return
     with ledger._write() as connection:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MAKING)))
-        if connection.execute(there).scalar() is None:
+        if not sa.inspect(connection).has_table("procrastinate_jobs"):
             _driver(connection).execute(SchemaManager.get_schema())
 
 
