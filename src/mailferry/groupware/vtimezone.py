@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
 
-from mailferry.groupware.zones import turned
 from mailferry.model.groupware import Turn, ZoneRules
+from mailferry.wire.mapi.zone_blobs import turned
 
 LAST = 2037
 """Up to here all turns of an IANA zone are looked at; its rule of that year goes on for ever."""

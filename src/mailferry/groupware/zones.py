@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
-from mailferry.model.groupware import Moment, Turn, Zone, ZoneRules
+from mailferry.model.groupware import Moment, Zone, ZoneRules
+from mailferry.wire.mapi.zone_blobs import offset_of, turned, wall_clock
 
 FLOATING = ""
 UTC_NAME = "UTC"
@@ -182,31 +183,6 @@ def _has(zone: str, rules: ZoneRules, year: int) -> bool:
     return True
 
 
-def turned(turn: Turn, year: int) -> datetime:
-    """When the clock is turned that year, by the clock that ends then."""
-    if turn.day:
-        day = min(turn.day, _days(year, turn.month))
-    else:
-        first = date(year, turn.month, 1).weekday()
-        day = 1 + (turn.weekday - first) % 7 + 7 * (turn.week - 1)
-        while day > _days(year, turn.month):
-            day -= 7
-    return datetime(year, turn.month, day) + timedelta(minutes=turn.minute)
-
-
-def _days(year: int, month: int) -> int:
-    return (date(year + month // 12, month % 12 + 1, 1) - timedelta(days=1)).day
-
-
-def offset_of(rules: ZoneRules, local: datetime) -> int:
-    """Minutes east of UTC at a wall-clock time."""
-    if rules.to_daylight is None or rules.to_standard is None:
-        return rules.standard
-    begin, end = turned(rules.to_daylight, local.year), turned(rules.to_standard, local.year)
-    summer = begin <= local < end if begin < end else not end <= local < begin
-    return rules.daylight if summer else rules.standard
-
-
 def _own_name(zone: Zone) -> str:
     """A name for rules that IANA does not have: the same for the same rules."""
     mark = hashlib.sha256(repr(zone.rules).encode()).hexdigest()[:8]
@@ -236,9 +212,7 @@ def local(instant: datetime, zone: Zone) -> datetime:
     """The wall-clock time (naive) of an instant (naive, UTC) in a zone."""
     chosen = choose(zone, instant.year)
     if chosen.rules is not None:
-        there = instant + timedelta(minutes=chosen.rules.standard)
-        there = instant + timedelta(minutes=offset_of(chosen.rules, there))
-        return instant + timedelta(minutes=offset_of(chosen.rules, there))
+        return wall_clock(instant, chosen.rules)
     if chosen.tzid in (FLOATING, UTC_NAME):
         return instant
     return instant.replace(tzinfo=ZoneInfo("UTC")).astimezone(ZoneInfo(chosen.tzid)).replace(tzinfo=None)

@@ -66,29 +66,29 @@ class PstMailbox:
         except OSError as error:
             raise UserError(f"it cannot be opened: {error.strerror}", about=account.key) from error
         try:
-            self._store = PstStore(self._read, os.fstat(self._file).st_size, account.key)
+            self.store = PstStore(self._read, os.fstat(self._file).st_size, account.key)
         except BaseException:
             self.close()
             raise
-        mark = hashlib.sha256(b"uidvalidity" + self._store.key).digest()
+        mark = hashlib.sha256(b"uidvalidity" + self.store.key).digest()
         self.uidvalidity = int.from_bytes(mark[:4], "big") & 0x7FFFFFFF or 1
 
     @property
     def identity(self) -> str:
         """The store's record key; empty where the file is too damaged to tell."""
-        return self._store.key.hex()
+        return self.store.key.hex()
 
     @property
     def format(self) -> str:
         """For people: which of the formats the file has."""
-        header = self._store.db.header
+        header = self.store.db.header
         width = "Unicode" if header.layout.wide else "ANSI"
         return f"{width}, version {header.version}, {header.crypt.name.lower()}"
 
     @property
     def damage(self) -> list[str]:
         """What kinds of damage were met and read over so far."""
-        return [f"{count} × {kind}" for kind, count in sorted(self._store.db.findings.counts.items())]
+        return [f"{count} × {kind}" for kind, count in sorted(self.store.db.findings.counts.items())]
 
     def close(self) -> None:
         """May be called twice."""
@@ -108,7 +108,7 @@ class PstMailbox:
 
     def folders(self) -> list[Folder]:
         """INBOX first, parents before children."""
-        store = self._store
+        store = self.store
         announced = {
             nid: use
             for tag, use in (
@@ -148,9 +148,9 @@ class PstMailbox:
             nid = int(name, 16)
         except ValueError:
             nid = 0
-        if not self._store.has_folder(nid):
+        if not self.store.has_folder(nid):
             raise ItemError("there is no such folder in the file", about=name)
-        items = self._store.items(nid)
+        items = self.store.items(nid)
         return OpenFolder(nid, FolderStatus(self.uidvalidity, items[-1] + 1 if items else 1, len(items)), items)
 
     def listing(self, folder: OpenFolder) -> Listing:
@@ -159,7 +159,7 @@ class PstMailbox:
         messages, left_out = [], []
         for uid in folder.items:
             try:
-                item = self._store.item(uid)
+                item = self.store.item(uid)
                 out = not_a_message(uid, item)
                 if out is None:
                     messages.append(Listed(uid, *marks(item)))
@@ -171,9 +171,9 @@ class PstMailbox:
 
     def _lost(self, folder: OpenFolder) -> tuple[str, ...]:
         """What may be missing from a folder of a damaged file: its lists may be older ones than the last."""
-        if not self._store.db.findings.structural:
+        if not self.store.db.findings.structural:
             return ()
-        expected, found = self._store.expected(folder.nid), len(folder.items)
+        expected, found = self.store.expected(folder.nid), len(folder.items)
         had = (
             f"of {expected} items that it had" if expected is not None and expected > found else "it may have had more:"
         )
@@ -181,17 +181,18 @@ class PstMailbox:
 
     # Messages
 
-    def _making(self) -> Making:
+    def making(self) -> Making:
+        """What one item is rebuilt with."""
         making = Making(self._resolve)
         return replace(making, domain=self.account.domain) if self.account.domain else making
 
     def message(self, uid: int) -> Message | Failed:
         """The message as MIME. What is wrong with it only in part stands in its `losses`."""
-        findings = self._store.db.findings
+        findings = self.store.db.findings
         before = findings.counts.copy()
-        making = self._making()
+        making = self.making()
         try:
-            item = self._store.item(uid)
+            item = self.store.item(uid)
             flags, keywords = marks(item)
             when = internal_date(item)
             body = spooled(rebuilt(item, making), self.account.key)
@@ -205,8 +206,8 @@ class PstMailbox:
     def headers(self, uid: int) -> Headers | None:
         """The header block; None where it cannot be read."""
         try:
-            item = self._store.item(uid)
-            block = b"".join(header_fields(self._making(), item))
+            item = self.store.item(uid)
+            block = b"".join(header_fields(self.making(), item))
             size = item.properties.get(tags.MESSAGE_SIZE)
             return Headers(uid, internal_date(item), size if isinstance(size, int) else len(block), block)
         except ItemError:

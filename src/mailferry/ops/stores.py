@@ -12,6 +12,7 @@ from mailferry.model.account import (
     Account,
     DavAccount,
     EwsAccount,
+    GraphAccount,
     ImapAccount,
     PstAccount,
 )
@@ -36,6 +37,10 @@ def source_of(account: Account, lanes: int) -> Source:
         from mailferry.sources.ews import EwsSource
 
         return EwsSource(account, lanes)
+    if isinstance(account, GraphAccount):
+        from mailferry.sources.graph import GraphSource
+
+        return GraphSource(account, lanes)
     if isinstance(account, ITEM_STORES):
         raise UserError("it holds no messages", about=account.key, advice="it goes with a target of the same kind")
     from mailferry.sources.maildir import MaildirSource
@@ -62,6 +67,10 @@ def target_of(account: Account, lanes: int) -> Target:
 def item_source_of(account: Account) -> ItemSource:
     """The source of events, contacts, tasks and notes for an account; nothing is connected yet. UserError: it has
     none."""
+    if isinstance(account, PstAccount):
+        from mailferry.sources.pst_items import PstItemSource
+
+        return PstItemSource(account, addresses_of(account.people).get if account.people else lambda name: None)
     raise UserError(
         "it shows no events and contacts", about=account.key, advice="ews://mailbox@host, pst:FILE or ics:DIRECTORY"
     )

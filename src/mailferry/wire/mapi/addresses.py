@@ -33,13 +33,13 @@ def flat_entries(data: bytes) -> Iterator[tuple[str, str, str]]:
         if at + 4 > len(data):
             return
         (size,) = struct.unpack_from("<I", data, at)
-        found = _entry(data[at + 4 : at + 4 + size])
+        found = entry(data[at + 4 : at + 4 + size])
         if found is not None:
             yield found
         at += 4 + -(-size // 4) * 4
 
 
-def _entry(data: bytes) -> tuple[str, str, str] | None:
+def entry(data: bytes) -> tuple[str, str, str] | None:
     """A one-off entry id (§2.2.5.1) or a person of Exchange's address book (§2.2.5.2)."""
     provider, rest = data[4:20], data[24:]
     if provider == _EXCHANGE:

@@ -48,6 +48,10 @@ class Item(Protocol):
     def key(self) -> bytes:
         """What tells this item from all others, the same at every reading: generated ids and boundaries come of it."""
 
+    def tag(self, space: bytes, name: str | int) -> int | None:
+        """The tag that a named property has in this store; None where it has none. `space`: its set's GUID as
+        stored."""
+
     @property
     def categories(self) -> Sequence[str]: ...
 

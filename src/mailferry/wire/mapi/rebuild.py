@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mailferry.errors import ItemError
+from mailferry.model.groupware import Text
+from mailferry.wire.html import plain as as_plain
 from mailferry.wire.mapi import tags
 from mailferry.wire.mapi.fields import Making, header_fields, token
 from mailferry.wire.mapi.item import Attachment, Item
@@ -154,6 +156,18 @@ def _bodies(making: Making, item: Item) -> tuple[bytes, list[bytes]]:
     if rtf:
         bodies.append(_text("rtf", rtf, ""))
     return html, bodies
+
+
+def text(making: Making, item: Item) -> Text:
+    """The body as text, and as HTML where there is some."""
+    plain = making.text(item.properties, tags.BODY)
+    data, charset = _html(making, item)
+    html = data.decode(charset or "utf-8", "replace")
+    if not html:
+        origin, inner, _ = _from_rtf(making, item)
+        html = inner if origin is Origin.HTML else ""
+        plain = plain or (inner if origin in (Origin.TEXT, Origin.NATIVE) else "")
+    return Text(plain or as_plain(html), html)
 
 
 def _html(making: Making, item: Item) -> tuple[bytes, str]:

@@ -8,7 +8,7 @@ of an item once it is done with.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -17,7 +17,7 @@ from mailferry.wire.mapi import tags
 from mailferry.wire.mapi.values import Value
 from mailferry.wire.pst.blocks import Database
 from mailferry.wire.pst.damage import Damaged
-from mailferry.wire.pst.names import named_tags
+from mailferry.wire.pst.names import Name, named_tags
 from mailferry.wire.pst.pages import Node, Read
 from mailferry.wire.pst.properties import Properties, Row, Table
 
@@ -91,9 +91,12 @@ class PstItem:
     def key(self) -> bytes:
         return self._key + struct.pack("<I", self._node.nid) + self._store.key
 
+    def tag(self, space: bytes, name: str | int) -> int | None:
+        return self._store.names.get((space, name))
+
     @property
     def categories(self) -> Sequence[str]:
-        tag = self._store.keywords
+        tag = self.tag(tags.PUBLIC_STRINGS, tags.KEYWORDS)
         value = self.properties.get(tag) if tag is not None else None
         if isinstance(value, str):
             value = [value]
@@ -134,13 +137,13 @@ class PstStore:
         return value if isinstance(value, bytes) else b""
 
     @cached_property
-    def keywords(self) -> int | None:
-        """The tag that categories have in this file."""
+    def names(self) -> Mapping[Name, int]:
+        """The tags that named properties have in this file."""
         try:
-            return named_tags(self.db).get((tags.PUBLIC_STRINGS, tags.KEYWORDS))
+            return named_tags(self.db)
         except ItemError:
             self.db.findings.note("a map of names that cannot be read")
-            return None
+            return {}
 
     def _stored(self, tag: int) -> Value | None:
         try:
@@ -154,11 +157,15 @@ class PstStore:
 
     def entry(self, tag: int) -> int | None:
         """The folder that an entry id of the store names (§2.4.3.2)."""
-        value = self._stored(tag)
-        if not isinstance(value, bytes) or len(value) < 24:
+        return _entry(self._stored(tag))
+
+    def inbox_entry(self, tag: int) -> int | None:
+        """The folder that an entry id of the inbox names: the default calendar, contacts, … ([MS-OXOSFLD] §2.2.3)."""
+        try:
+            node = self.db.node(self.inbox() or ROOT)
+            return None if node is None else _entry(self.properties(node).get(tag))
+        except ItemError:
             return None
-        nid: int = struct.unpack_from("<I", value, 20)[0]
-        return nid
 
     def inbox(self) -> int | None:
         """Where messages are delivered, in any language (§2.4.5)."""
@@ -281,6 +288,14 @@ class PstStore:
         if node is None:
             raise Damaged(f"item {nid:#x} is missing from the index")
         return PstItem(self, node)
+
+
+def _entry(value: Value | None) -> int | None:
+    """The node that an entry id names."""
+    if not isinstance(value, bytes) or len(value) < 24:
+        return None
+    nid: int = struct.unpack_from("<I", value, 20)[0]
+    return nid
 
 
 def _text(value: Value | None) -> str:
