@@ -18,6 +18,7 @@ from typing import Any
 from mailferry.ledger import waves as ledger_waves
 from mailferry.ledger.store import Ledger
 from mailferry.model.wave import ON_EXCHANGE, Move, MoveState, Wave, WaveState
+from mailferry.ops import wave_rules
 from mailferry.ops.stores import server_of
 from mailferry.ops.wave import Site, at_once, chosen, opened
 from mailferry.ops.wave_checks import Check, Room, checks, rooms
@@ -105,7 +106,10 @@ def rehearsed(site: Site, name: str, only: Sequence[str], errors: Mapping[str, s
     with opened(site) as ledger:
         rate = rates_of(ledger, server_of(site.source(coming[0]))) if coming else DOCUMENTED
         parked = parked_of(site, rate, ledger_waves.moves(ledger))
-        people = [_person(ledger, shown.wave, one, parked, room[one.id], errors.get(one.mail, "")) for one in coming]
+        people = [
+            _person(ledger, shown.wave, one, parked, room[one.id], errors.get(one.mail, ""), _rules(site, ledger, one))
+            for one in coming
+        ]
         found = Rehearsal(
             name=name,
             at=time.time(),
@@ -130,7 +134,22 @@ async def _looked(site: Site, moves: Sequence[Move]) -> tuple[list[Check], dict[
     return await checks(site, moves), await rooms(site, moves)
 
 
-def _person(ledger: Ledger, wave: Wave, move: Move, parked: float, room: Room, error: str) -> Person:
+def _rules(site: Site, ledger: Ledger, move: Move) -> list[Loss]:
+    """What of somebody's rules does not come over as it was."""
+    found = wave_rules.upload_of(site, ledger, move)
+    if found is None:
+        return []
+    told = [
+        f"{part['name']} ({part['rating'] if part['active'] else 'not active'}): {'; '.join(part['notes'])}"
+        for part in found.parts
+        if part["notes"]
+    ]
+    return [Loss("rules", Score.GOOD.word, text, None, None) for text in (*filter(None, [found.put_off]), *told)]
+
+
+def _person(
+    ledger: Ledger, wave: Wave, move: Move, parked: float, room: Room, error: str, rules: Sequence[Loss]
+) -> Person:
     verified = ledger.verifications(move.mailbox_id) if move.mailbox_id is not None else []
     rows = latest(verified)
     score = rows[-1].score if rows else ""
@@ -158,8 +177,8 @@ def _person(ledger: Ledger, wave: Wave, move: Move, parked: float, room: Room, e
         approved_by=tuple(f"{each['who']}: {each['why']} ({each['what']})" for each in move.approvals),
         parked=parked,
         room=room,
-        losses=tuple(_loss(folder, each) for folder, each in told[:KEPT]),
-        lost=len(told),
+        losses=(*(_loss(folder, each) for folder, each in told[:KEPT]), *rules[:KEPT]),
+        lost=len(told) + len(rules),
         problems=(),
     )
     waits = [f"waits for an approval: {each.text}" for each in open_]

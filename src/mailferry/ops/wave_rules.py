@@ -17,13 +17,16 @@ from mailferry.coexist import named
 from mailferry.coexist.people import People, addresses, find_id
 from mailferry.config.settings import Source
 from mailferry.errors import ConfigError, UserError
+from mailferry.ledger import uploads
 from mailferry.ledger.rows import FolderRow, Lease
+from mailferry.ledger.store import Ledger
 from mailferry.ledger.writer import LedgerThread
+from mailferry.model.account import ImapAccount
 from mailferry.model.folder import INBOX, SpecialUse
-from mailferry.model.rule import Behaviour
+from mailferry.model.rule import Behaviour, Upload
 from mailferry.model.wave import Move
 from mailferry.net import ldap
-from mailferry.net.managesieve import Session
+from mailferry.net.managesieve import Session, key_of, session
 from mailferry.ops.directory import server_of
 from mailferry.ops.rules import merged, read_owners
 from mailferry.plan.folders import PREFERRED
@@ -70,6 +73,17 @@ def companions(site: Site, ledger: LedgerThread, directory: Directory) -> list[C
         return await converted(reader, ledger, directory, domains, move, lease.mailbox_id, session)
 
     return [Rules(ledger, script, site.scripts, wait=settings.when_away == "wait")]
+
+
+def upload_of(site: Site, ledger: Ledger, move: Move) -> Upload | None:
+    """What was uploaded of somebody's rules; None: nothing, or none are to be."""
+    return None if site.coexist.rules is None else uploads.upload_of(ledger, key_of(site.scripts(move)))
+
+
+async def answers(account: ImapAccount) -> str:
+    """For people, that a store's ManageSieve lets us log in. Raises what `session` raises."""
+    async with session(account) as server:
+        return f"{len(server.extensions)} Sieve extensions"
 
 
 async def converted(
