@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 
@@ -14,14 +15,16 @@ from lab.organisation_data import Organisation, Trouble
 from lab.organisation_ldif import distinguished_names
 from lab.process import PASSWORD
 from lab.samba import Samba
-from mailferry.directory.readers import ad_entry
+from mailferry.directory.readers import ad_entry, ad_send_as
 from mailferry.directory.readers.ad import ActiveDirectory, Scope
 from mailferry.errors import AuthError, ConfigError
 from mailferry.model.recipient import Finding, Forwarding, Recipient, RecipientKind
 from mailferry.net.ldap import Bind, Connection, Server
 from mailferry.net.ldap_errors import Refused
 from mailferry.secret import Secret
+from mailferry.sharing.convert import convert_all
 from mailferry.wire import dn as names
+from mailferry.wire import security
 from tests.directories import group_of, ou_of
 
 
@@ -39,6 +42,9 @@ def read(samba: Samba, *bases: str, filter: str = "") -> tuple[dict[str, Recipie
     recipients = [one for one in found if isinstance(one, Recipient)]
     assert len({one.id for one in recipients}) == len(recipients)
     return {one.where.lower(): one for one in recipients}, [one for one in found if isinstance(one, Finding)]
+
+
+SELF = "S-1-5-10"
 
 
 @pytest.fixture
@@ -304,3 +310,31 @@ def test_a_reading_given_up_leaves_the_reader_usable(samba_acme: Samba) -> None:
         began = time.monotonic()
         assert len(reader.ids()) == 111
         assert time.monotonic() - began < 10
+
+
+def test_who_may_send_as_whom_stands_in_the_access_lists(samba: Samba, ou: str, new_user: Callable[[], str]) -> None:
+    """Set by Samba's own tool, read by an ordinary account."""
+    team, clerk, shut, gone = (samba.add_user(new_user(), parent=ou) for _ in range(4))
+    sids = {
+        dn: security.sid(samba.search(f"(distinguishedName={dn})", ["objectSid"])[0][1]["objectSid"][0])
+        for dn in (clerk, shut, gone)
+    }
+    aces = [f"(OA;;CR;{ad_send_as.SEND_AS};;{sids[dn]})" for dn in (clerk, gone)]
+    _acl(samba, team, "".join([*aces, f"(OD;;CR;{ad_send_as.SEND_AS};;{sids[shut]})"]))
+    samba.delete(gone)
+    found, _ = read(samba, ou)
+    with Connection(server(samba)) as connection:
+        told = ad_send_as.permissions(connection, (ou,))
+    who = found[team.lower()].id
+    assert {(one.mailbox, one.user, one.denied) for one in told if not one.inherited and one.user != SELF} == {
+        (who, found[clerk.lower()].id, False),
+        (who, sids[gone], False),
+        (who, found[shut.lower()].id, True),
+    }
+    assert [one.carried for one in convert_all(told)].count(True) == 1, "the clerk alone"
+
+
+def _acl(samba: Samba, dn: str, sddl: str) -> None:
+    login = ["-H", samba.url, f"--simple-bind-dn={samba.admin_dn}", f"--password={PASSWORD}"]
+    command = ["samba-tool", "dsacl", "set", *login, "--objectdn", dn, "--sddl", sddl]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)

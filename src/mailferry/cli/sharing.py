@@ -59,12 +59,19 @@ def convert_command(files: tuple[Path, ...], output: Path | None, as_json: bool)
 
 @sharing_command.command("plan", short_help="Note which rights are wanted, once both sides are there.")
 @_files
+@click.option("--send-as", is_flag=True, help="Read who may send as whom from Active Directory's access lists, too.")
 @click.option("--names", "by_name", is_flag=True, help="Take a display name for the one person who has it.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be noted, and note nothing.")
 @with_ledger
 @options.as_json
 def plan_command(
-    files: tuple[Path, ...], by_name: bool, dry_run: bool, config: Path | None, ledger: str | None, as_json: bool
+    files: tuple[Path, ...],
+    send_as: bool,
+    by_name: bool,
+    dry_run: bool,
+    config: Path | None,
+    ledger: str | None,
+    as_json: bool,
 ) -> int:
     """Note in the ledger what these exports, and full access in the directory, give to whom. A mailbox that a FILE
     tells about is wanted as the file says; what earlier files told of others stays. Nothing is given yet: `sharing
@@ -76,7 +83,7 @@ def plan_command(
 
     site = wave.site_of(options.settings_path(config), ledger, options.default_ledger)
     with wave.opened(site) as db:
-        lines, planned = sharing.plan(site, db, files, by_name=by_name, dry_run=dry_run)
+        lines, planned = sharing.plan(site, db, files, send_as=send_as, by_name=by_name, dry_run=dry_run)
     done = [line.entry for line in lines]
     counts = sharing.ratings(done)
     if as_json:

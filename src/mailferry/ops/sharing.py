@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from mailferry.coexist.routes import People
+from mailferry.directory.readers import ad_send_as
 from mailferry.directory.sharing import GROUPS, WIDE, expanded
+from mailferry.errors import UserError
 from mailferry.ledger import permissions
 from mailferry.ledger.directory import accounts_of
 from mailferry.ledger.permissions import Planned
 from mailferry.ledger.store import Ledger
 from mailferry.ledger.writer import LedgerThread
-from mailferry.model.permission import Access, Grant
+from mailferry.model.permission import Access, Grant, Permission
 from mailferry.net import ldap
+from mailferry.ops.directory import server_of
 from mailferry.ops.files import read_export, table, write
 from mailferry.ops.sharing_people import Finder
 from mailferry.ops.wave import Site, opened
@@ -81,26 +84,37 @@ def user_of(one: Converted) -> str:
 
 
 def plan(
-    site: Site, ledger: Ledger, files: Sequence[Path], *, by_name: bool, dry_run: bool
+    site: Site, ledger: Ledger, files: Sequence[Path], *, send_as: bool, by_name: bool, dry_run: bool
 ) -> tuple[list[Line], Planned]:
     """What the directory and these files want goes into the ledger. A mailbox that a file tells about is wanted as the
-    file says; those of earlier plans stay."""
+    file says; those of earlier plans stay. `send_as`: Active Directory's access lists are read, too."""
     entries = convert_files(files, None)
+    if send_as:
+        entries += convert.convert_all(_send_as(site))
     with ldap.Connection(site.directory) as connection:
         everybody = read_everybody(_people_of(site, connection))
     finder = Finder(everybody, accounts_of(ledger, list(everybody.by_id)), by_name=by_name)
     lines = [_line(one, finder) for one in entries]
     wanted = _wanted(everybody, lines)
-    told = {
+    told: set[tuple[str, Access]] = {
         (owner.recipient.id, one.permission.access)
         for one in entries
         if not isinstance(owner := finder.mailbox(one.permission.mailbox), str)
     }
 
     def replaces(grant: Grant) -> bool:
-        return grant.origin == DIRECTORY or (grant.owner, grant.access) in told
+        everywhere = grant.origin == DIRECTORY or (send_as and grant.access is Access.SEND_AS)
+        return everywhere or (grant.owner, grant.access) in told
 
     return lines, permissions.plan(ledger, wanted, replaces, dry_run=dry_run)
+
+
+def _send_as(site: Site) -> list[Permission]:
+    source = site.settings.directory.source if site.settings.directory else None
+    if source is None or source.kind != "ad":
+        raise UserError("the source directory is no Active Directory", about="--send-as", advice="export it instead")
+    with ldap.Connection(server_of(source)) as connection:
+        return ad_send_as.permissions(connection, source.base, source.filter or "")
 
 
 def _line(one: Converted, finder: Finder) -> Line:

@@ -58,6 +58,8 @@ class Finder:
         return self._members(who)
 
     def _ids(self, text: str) -> Set[str]:
+        if text in self._everybody.by_id:
+            return {text}
         if address := self._everybody.by_address.get(addresses.key(text.strip())):
             return set(address)
         if found := self._others.get(text.casefold()) or self._others.get(text.rpartition("\\")[2].casefold()):
