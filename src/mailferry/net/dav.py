@@ -2,13 +2,11 @@
 
 Knows no iCalendar. Invariants: the password goes to the account's own scheme, host and port and nowhere else, whatever
 redirects and hrefs say; an answer is never held in memory beyond the bounds of `wire/dav`; every failure is one of
-`errors.py`. Retries nothing.
+`errors.py`. Retries nothing; pauses that the server asks for are waited for by `http`.
 """
 
 from __future__ import annotations
 
-import email.utils
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Self
@@ -16,10 +14,10 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import httpx
 
-from mailferry import __version__
-from mailferry.errors import AuthError, ItemError, MailferryError, Permanent, RemoteProtocolError, Temporary
+from mailferry.errors import ItemError, Permanent, RemoteProtocolError
 from mailferry.model.account import DavAccount, Tls
 from mailferry.net import tls
+from mailferry.net.http import Http, status_error
 from mailferry.wire import dav
 
 MOST_BODY = 64 << 20
@@ -39,20 +37,19 @@ class DavConnection:
 
     def __init__(self, account: DavAccount) -> None:
         self.account = account
-        self.about = f"{account.service}://{account.host}:{account.port}"
+        login = account.admin or account.user
+        self.about = f"{account.service}://{login}@{account.host}:{account.port}"
         encrypted = account.tls is not Tls.NONE
         scheme = "https" if encrypted else "http"
         host = f"[{account.host}]" if ":" in account.host else account.host
         self._origin = f"{scheme}://{host}:{account.port}"
-        login = account.admin or account.user
-        self._client = httpx.AsyncClient(
-            auth=httpx.BasicAuth(login, account.secret.reveal() if account.secret else ""),
-            verify=tls.context(verify=account.verify, ca_file=account.ca_file) if encrypted else False,
-            headers={"User-Agent": f"Mailferry/{__version__}", "Accept-Encoding": "identity"},
+        self._http = Http(
+            self.about,
+            tls.context(verify=account.verify, ca_file=account.ca_file) if encrypted else None,
+            httpx.BasicAuth(login, account.secret.reveal() if account.secret else ""),
             timeout=account.timeout,
-            limits=httpx.Limits(max_connections=CONNECTIONS),
-            follow_redirects=False,
-            trust_env=False,
+            slots=CONNECTIONS,
+            no_entry=(401,),
         )
 
     async def __aenter__(self) -> Self:
@@ -62,27 +59,25 @@ class DavConnection:
         await self.close()
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._http.close()
 
     # Requests
 
     @asynccontextmanager
     async def _answer(
-        self, method: str, href: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+        self, method: str, href: str, body: bytes, headers: dict[str, str]
     ) -> AsyncIterator[httpx.Response]:
         """The answer with its body still to be read; redirects on the same server are followed."""
         for _ in range(5):
             url = self._url(href)
             try:
-                async with self._client.stream(method, url, content=body, headers=headers) as answer:
+                async with self._http.send(method, url, content=body, headers=headers) as answer:
                     if answer.status_code in _REDIRECTS and "location" in answer.headers:
                         href = urljoin(url, answer.headers["location"])
                         continue
                     self._check(answer)
                     yield answer
                     return
-            except httpx.HTTPError as error:
-                raise self._failed(error) from error
             except httpx.InvalidURL as error:
                 raise RemoteProtocolError("it names an address that is none", about=self.about) from error
         raise RemoteProtocolError("it redirects in a circle", about=self.about)
@@ -102,33 +97,18 @@ class DavConnection:
 
     def _check(self, answer: httpx.Response) -> None:
         status = answer.status_code
-        if status == 401:
-            raise AuthError(f"it refuses {self.account.admin or self.account.user}", about=self.about)
-        if status in (429, 502, 503, 504):
-            after = retry_after(answer.headers.get("retry-after", ""), time.time())
-            raise Temporary(f"it is busy or away ({status})", about=self.about, retry_after=after)
+        if status in (502, 503, 504):
+            raise status_error(answer, self.about)
         if status == 507:
             raise Permanent("it has no room left (507)", about=self.about, advice="make room there, then run again")
         if answer.headers.get("content-encoding", "identity") != "identity":
             raise RemoteProtocolError("it compresses though nobody asked for it", about=self.about)
 
-    def _failed(self, error: httpx.HTTPError) -> MailferryError:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, OSError):
-                return tls.explain(cause, self.account.host, self.account.port)
-            cause = cause.__cause__ or cause.__context__
-        if isinstance(error, httpx.TimeoutException):
-            return Temporary("it did not answer in time", about=self.about)
-        if isinstance(error, httpx.RemoteProtocolError):
-            return Temporary("it broke off, or its answer is no HTTP", about=self.about)
-        return Temporary(f"the connection failed ({type(error).__name__})", about=self.about)
-
     async def request(
         self, method: str, href: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> tuple[int, Mapping[str, str], bytes]:
         """(status, headers, body). For answers that are no multistatus."""
-        async with self._answer(method, href, body, headers) as answer:
+        async with self._answer(method, href, body, dict(headers or {})) as answer:
             held = bytearray()
             async for piece in answer.aiter_raw():
                 held += piece
@@ -205,21 +185,10 @@ class DavConnection:
             return ""
         for one in found:
             if home_set in one.properties and (hrefs := one.properties[home_set].hrefs):
-                return canonical(hrefs[0])
+                return canonical(self._url(hrefs[0]))
         for one in found:
             if dav.PRINCIPAL in one.properties and (hrefs := one.properties[dav.PRINCIPAL].hrefs):
                 for principal in await self.propfind(self._url(hrefs[0]), [home_set], 0):
                     if home_set in principal.properties and (homes := principal.properties[home_set].hrefs):
                         return canonical(self._url(homes[0]))
         return ""
-
-
-def retry_after(value: str, now: float) -> float | None:
-    """Seconds that a `Retry-After` asks for (RFC 9110 §10.2.3), at most an hour; None where it says nothing."""
-    if value.isascii() and value.isdigit():
-        return min(float(value[:6]), 3600.0)
-    try:
-        at = email.utils.parsedate_to_datetime(value).timestamp()
-    except (TypeError, ValueError):
-        return None
-    return min(max(at - now, 0.0), 3600.0)
