@@ -13,7 +13,7 @@ TABLE: dict[str, set[str]] = {
     "model": set(),
     "wire": {"model"},
     "net": {"wire"},
-    "sources": {"net"},
+    "sources": {"net", "groupware"},
     "targets": {"net", "sources"},
     "plan": {"model"},
     "ledger": {"model"},

@@ -71,7 +71,7 @@ def calendar(
 
     `owner`: whose mailbox it is, who organizes what names no organizer. `attachments_since`: attachments of events
     that ended before are left out. ItemError for an item that cannot be an iCalendar object: without UID or start. The
-    attachments' bodies are read, not closed.
+    attachments' bodies are read whole, not closed: `resource.write` keeps them small.
     """
     if not item.uid.strip():
         raise ItemError("it has no UID")

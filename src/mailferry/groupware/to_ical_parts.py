@@ -11,9 +11,6 @@ import icalendar
 from mailferry.groupware.written import clean
 from mailferry.model.groupware import Attached, Busy, Importance, Party, Sensitivity, Text
 
-MOST_ATTACHED = 24 << 20
-"""Bytes of attachments in one resource: servers take some 100 MB at most, and clients read it whole."""
-
 BUSY = {
     Busy.FREE: "FREE",
     Busy.TENTATIVE: "TENTATIVE",
@@ -103,8 +100,8 @@ def attach(
     to: icalendar.Component, attached: Iterable[Attached], losses: list[str], *, left_out: date | None = None
 ) -> None:
     """Attachments inline, links as links; `left_out`: none but links come, since the event ended before that day."""
-    size, old = 0, 0
-    for number, one in enumerate(attached, 1):
+    old = 0
+    for one in attached:
         name = one_line(one.name)
         parameters = {"FILENAME": name, "X-FILENAME": name} if name else {}
         if one.reference:
@@ -113,10 +110,6 @@ def attach(
         if left_out is not None:
             old += 1
             continue
-        if size + one.body.size > MOST_ATTACHED:
-            losses.append(f"attachment {number} is left out: attachments may have {MOST_ATTACHED >> 20} MB together")
-            continue
-        size += one.body.size
         kind = clean(one.content_type).strip() or "application/octet-stream"
         to.add("ATTACH", icalendar.vBinary(b"".join(one.body.chunks()), {"FMTTYPE": kind, **parameters}))
     if old and left_out is not None:
