@@ -26,7 +26,7 @@ _ITEM = (
     "Importance InReplyTo IsSubmitted IsDraft IsFromMe IsResend IsUnmodified InternetMessageHeaders DateTimeSent "
     "DateTimeCreated ResponseObjects ReminderDueBy ReminderIsSet ReminderNextTime ReminderMinutesBeforeStart DisplayCc "
     "DisplayTo DisplayBcc HasAttachments ExtendedProperty Culture EffectiveRights LastModifiedName LastModifiedTime "
-    "IsAssociated"
+    "IsAssociated TextBody"
 )
 _OF_KIND = {
     "Message": "Sender ToRecipients CcRecipients BccRecipients From InternetMessageId IsRead References ReplyTo",

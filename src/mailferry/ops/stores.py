@@ -13,6 +13,7 @@ from mailferry.model.account import (
     DavAccount,
     EwsAccount,
     GraphAccount,
+    IcsAccount,
     ImapAccount,
     PstAccount,
 )
@@ -54,8 +55,8 @@ def target_of(account: Account, lanes: int) -> Target:
         from mailferry.targets.imap import ImapTarget
 
         return ImapTarget(account, lanes)
-    if isinstance(account, PstAccount | EwsAccount):
-        what = "a PST file" if isinstance(account, PstAccount) else "a mailbox at EWS"
+    if isinstance(account, PstAccount | EwsAccount | GraphAccount):
+        what = "a PST file" if isinstance(account, PstAccount) else "a mailbox at EWS or Graph"
         raise UserError(f"{what} can be read only", about=account.key, advice="give a maildir: or imaps:// target")
     if isinstance(account, ITEM_STORES):
         raise UserError("it holds no messages", about=account.key, advice="give a maildir: or imaps:// target")
@@ -71,6 +72,18 @@ def item_source_of(account: Account) -> ItemSource:
         from mailferry.sources.pst_items import PstItemSource
 
         return PstItemSource(account, addresses_of(account.people).get if account.people else lambda name: None)
+    if isinstance(account, GraphAccount):
+        from mailferry.sources.graph_items import GraphItemSource
+
+        return GraphItemSource(account)
+    if isinstance(account, EwsAccount):
+        from mailferry.sources.ews_items import EwsItemSource
+
+        return EwsItemSource(account)
+    if isinstance(account, IcsAccount):
+        from mailferry.sources.ics import IcsItemSource
+
+        return IcsItemSource(account)
     raise UserError(
         "it shows no events and contacts", about=account.key, advice="ews://mailbox@host, pst:FILE or ics:DIRECTORY"
     )
@@ -80,8 +93,14 @@ def item_targets_of(accounts: Sequence[Account]) -> list[ItemTarget]:
     """The targets of events, contacts, tasks and notes for accounts. UserError: one can hold none."""
     targets: list[ItemTarget] = []
     for account in accounts:
+        if isinstance(account, IcsAccount):
+            from mailferry.targets.ics import IcsTarget
+
+            targets.append(IcsTarget(account))
+            continue
         if not isinstance(account, DavAccount):
-            raise UserError("it holds no events and contacts", about=account.key, advice="davs://user@host")
+            advice = "davs://user@host or ics:DIRECTORY"
+            raise UserError("it holds no events and contacts", about=account.key, advice=advice)
         if account.service in ("dav", "caldav"):
             from mailferry.targets.caldav import CalDavTarget
 
@@ -108,4 +127,5 @@ def addresses_of(people: str) -> dict[str, str]:
 
 def server_of(account: Account) -> str:
     """The server whose connections are counted; a Maildir's is this machine's disk, which has none."""
-    return f"{account.host}:{account.port}" if isinstance(account, ImapAccount | EwsAccount | DavAccount) else ""
+    served = ImapAccount | EwsAccount | DavAccount | GraphAccount
+    return f"{account.host}:{account.port}" if isinstance(account, served) else ""

@@ -46,11 +46,11 @@ def answer(data: bytes) -> Told:
         root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
         raise RemoteProtocolError(f"the answer is no XML: {error.msg}") from error
-    urls = {}
+    urls: dict[str, str] = {}
     for protocol in root.iter("{*}Protocol"):
         url = protocol.findtext("{*}EwsUrl") or protocol.findtext("{*}ASUrl")
         if url:
-            urls.setdefault(protocol.findtext("{*}Type") or protocol.get("Type", ""), url)
+            urls.setdefault(protocol.findtext("{*}Type") or protocol.get("Type") or "", url)
     for kind in ("EXCH", "EXPR", "EXHTTP", "WEB"):
         if kind in urls:
             return Told(ews=urls[kind])

@@ -68,10 +68,10 @@ def _field(name: Field) -> str:
     return f"<t:FieldURI FieldURI={quoteattr(name)}/>"
 
 
-def _shape(kind: str, fields: Sequence[Field], extra: str = "", base: str = "IdOnly") -> str:
+def _shape(kind: str, fields: Sequence[Field], extra: str = "") -> str:
     asked = "".join(map(_field, fields))
     more = f"<t:AdditionalProperties>{asked}</t:AdditionalProperties>" if asked else ""
-    return f"<m:{kind}><t:BaseShape>{base}</t:BaseShape>{extra}{more}</m:{kind}>"
+    return f"<m:{kind}><t:BaseShape>IdOnly</t:BaseShape>{extra}{more}</m:{kind}>"
 
 
 def _ids(ids: Sequence[str]) -> str:
@@ -111,13 +111,12 @@ def find_items(folder: Place, fields: Sequence[Field], *, offset: int = 0, most:
     )
 
 
-def get_items(ids: Sequence[str], fields: Sequence[Field], *, mime: bool = False, everything: bool = False) -> str:
-    """GetItem: one response message per id, in order. `everything`: all properties the server has a name for, bodies
-    as HTML where there is one."""
+def get_items(ids: Sequence[str], fields: Sequence[Field], *, mime: bool = False, best_body: bool = False) -> str:
+    """GetItem: one response message per id, in order. `best_body`: bodies as HTML where there is one."""
     extra = f"<t:IncludeMimeContent>{'true' if mime else 'false'}</t:IncludeMimeContent>"
-    if everything:
+    if best_body:
         extra += "<t:BodyType>Best</t:BodyType>"
-    shape = _shape("ItemShape", fields, extra, "AllProperties" if everything else "IdOnly")
+    shape = _shape("ItemShape", fields, extra)
     return f"<m:GetItem>{shape}{_ids(ids)}</m:GetItem>"
 
 

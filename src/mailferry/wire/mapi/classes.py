@@ -38,24 +38,26 @@ _NOT_ATOM = re.compile(r"[^\x21-\x7e]|[(){%*\"\\\]]")
 def left_out(uid: int, message_class: str, was_sent: Callable[[], bool]) -> LeftOut | None:
     """The rule that keeps an item out, None for a message. `was_sent`: asked for a class that nobody knows."""
     kind = message_class.casefold()
-    if not kind or _within(kind, *_MESSAGES):
+    if not kind or within(kind, *_MESSAGES):
         return None
     for prefix, rule, text in _CLASSES:
-        if _within(kind, prefix):
+        if within(kind, prefix):
             return LeftOut(uid, rule, f"{text} ({message_class})")
     if was_sent():
         return None
     return LeftOut(uid, "class:other", f"an item that never was a message ({message_class})")
 
 
-def _within(kind: str, *prefixes: str) -> bool:
+def within(message_class: str, *prefixes: str) -> bool:
+    """Whether a class is one of these (lower case), or derived from one."""
+    kind = message_class.casefold()
     return any(kind == prefix or kind.startswith(f"{prefix}.") for prefix in prefixes)
 
 
 def special_use(folder_class: str, hidden: bool) -> SpecialUse | None:
     """What a folder's class says it is for; a hidden folder without messages is no folder of a person's."""
     container = folder_class.casefold()
-    use = next((use for prefix, use in _CONTAINERS.items() if _within(container, prefix)), None)
+    use = next((use for prefix, use in _CONTAINERS.items() if within(container, prefix)), None)
     if use is None and hidden and container and not container.startswith("ipf.note"):
         return SpecialUse.FILES
     return use
