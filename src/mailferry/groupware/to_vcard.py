@@ -132,7 +132,7 @@ def _day(field: str, day: date, version: Version) -> bytes:
 
 
 def _rest(contact: Contact, version: Version, losses: list[str]) -> Iterator[bytes]:
-    if contact.notes.plain.strip():
+    if clean(contact.notes.plain).strip():
         yield _line("NOTE", contact.notes.plain)
     if contact.photo:
         kind = next((name for start, name in _IMAGES if contact.photo.startswith(start)), "")
@@ -180,6 +180,6 @@ def _list(group: ContactList, version: Version, losses: list[str]) -> Iterator[b
         yield written(f"{prefix}MEMBER", uri, {"X-DISPLAY-NAME": named} if named and named != address else {})
     if nameless:
         losses.append(f"{nameless} members without an address are left out")
-    if group.notes.plain.strip():
+    if clean(group.notes.plain).strip():
         yield _line("NOTE", group.notes.plain)
     yield from _categories(group.categories)
