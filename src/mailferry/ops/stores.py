@@ -12,7 +12,6 @@ from mailferry.model.account import (
     Account,
     DavAccount,
     EwsAccount,
-    IcsAccount,
     GraphAccount,
     IcsAccount,
     ImapAccount,
@@ -81,10 +80,6 @@ def item_source_of(account: Account) -> ItemSource:
         from mailferry.sources.ews_items import EwsItemSource
 
         return EwsItemSource(account)
-    if isinstance(account, IcsAccount):
-        from mailferry.sources.ics import IcsItemSource
-
-        return IcsItemSource(account)
     if isinstance(account, IcsAccount):
         from mailferry.sources.ics import IcsItemSource
 
