@@ -292,6 +292,26 @@ def exchange_script_command(config: Path | None, ledger: str | None, as_json: bo
     return 1 if left else 0
 
 
+@directory_command.command("ad-schema", short_help="Write Mailferry's attributes for Active Directory.")
+@click.option(
+    "--config", type=click.Path(path_type=Path), metavar="FILE", help="The settings (default: as docs/settings.md)."
+)
+@options.as_json
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", required=True, help="Where the files go.")
+def ad_schema_command(config: Path | None, as_json: bool, out: Path) -> None:
+    """Write what an administrator needs to let Active Directory hold routes (coexist.route_store = "ad"): the schema
+    extension as LDIF, commands for the rights, and how to use both. Connects to nothing."""
+    from mailferry.config.settings import read_settings
+    from mailferry.ops import ad_schema
+
+    files = [str(path) for path in ad_schema.write(read_settings(options.settings_path(config)), out)]
+    if as_json:
+        _print_json({"schema": 1, "files": files})
+    else:
+        for path in files:
+            click.echo(path)
+
+
 @contextmanager
 def _opened(config: Path | None, ledger: str | None) -> Iterator[Place]:
     from mailferry.ops import directory

@@ -78,6 +78,8 @@ def gates_command(config: Path | None, ledger: str | None, as_json: bool, dry_ru
             click.echo(f"{dn}: gate {number}")
         for dn in found.taken:
             click.echo(f"{dn}: no gate any more")
+        for dn in found.listed:
+            click.echo(f"{dn}: its list of accounts is new")
         for dn in found.without:
             click.echo(f"{dn}: there is no gate left; mail for it is put off")
     return 1 if found.without else 0

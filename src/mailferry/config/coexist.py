@@ -12,7 +12,7 @@ from pydantic import Field
 from mailferry.config.exchange import ExchangeAccess
 from mailferry.config.fields import Domain, Reference, Table, Text
 from mailferry.config.groupware import Groupware
-from mailferry.config.route_store import RoutesInAd
+from mailferry.config.route_store import RoutesInAd, Second
 from mailferry.config.rules import RulesSettings
 from mailferry.config.stack import Server
 from mailferry.config.waves import Events, Letters
@@ -104,6 +104,7 @@ class Coexist(Table):
         "Directory itself, which is then the only directory.",
     )
     ad: RoutesInAd = Field(default=RoutesInAd(), description="See `[coexist.ad]`.")
+    second: Second | None = Field(default=None, description="See `[coexist.second]`.")
     exchange: ExchangeAccess = Field(default=ExchangeAccess(), description="See `[coexist.exchange]`.")
     together: int = Field(
         default=8,

@@ -318,5 +318,6 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
         if rules is not None:
             rules = rules.model_copy(update={"folder": under(rules.folder), "owners": under(rules.owners)})
         changed = {"exchange": exchange, "events": events, "letters": letters, "rules": rules}
-        whole["coexist"] = coexist.model_copy(update=changed)
+        second = coexist.second and coexist.second.model_copy(update={"ca_file": under(coexist.second.ca_file)})
+        whole["coexist"] = coexist.model_copy(update={**changed, "second": second})
     return settings.model_copy(update=whole)

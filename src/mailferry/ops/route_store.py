@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mailferry.coexist.people import People
+from mailferry.coexist.second import SecondDirectory
+from mailferry.coexist.target_address import Do
 from mailferry.config.coexist import Coexist
 from mailferry.config.exchange import ExchangeAccess
 from mailferry.config.route_store import RoutesInAd
@@ -24,6 +26,8 @@ from mailferry.stack.openldap.render import ADDRESSES
 from mailferry.stack.openldap.settings import SERVICES, MailSchema
 from mailferry.stack.postfix.settings import Directory
 from mailferry.stack.words import Attributes, Words, active_directory, openldap
+from mailferry.waves.companion import Companion
+from mailferry.waves.second import SecondSide
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,22 @@ def lookup(settings: Settings, urls: tuple[str, ...]) -> Directory:
         words=_words(_coexist(settings).ad),
         ca_file=None if source.tls == "none" else source.ca_file,
     )
+
+
+def second_side(settings: Settings, do: Do) -> list[Companion]:
+    """What goes with each move where the old system's own directory is written, too; none otherwise."""
+    second = settings.coexist.second if settings.coexist is not None else None
+    if second is None or not second.write:
+        return []
+    server = ldap.Server(
+        second.url,
+        user=second.bind,
+        secret=Secret.from_reference(second.password),
+        plain=second.tls == "none",
+        verify=second.tls == "verify",
+        ca_file=str(second.ca_file) if second.ca_file else None,
+    )
+    return [SecondSide(SecondDirectory(server, second.base, second.attribute, second.match, do), second.values)]
 
 
 def openldap_of(settings: Settings) -> OpenLdap:

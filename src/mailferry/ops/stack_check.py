@@ -224,7 +224,7 @@ def _tables(settings: Settings, kit: Kit) -> Iterator[Told]:
         scratch = Path(name)
         checkers.lay_out(kit, scratch)
         wrong = []
-        for table in (*tables.TABLES, *(tables.SUBMISSION if settings.submission else ())):
+        for table in tables.used(settings):
             domain = settings.open_domain if table.in_open_domain else settings.domains[0]
             command = [postmap, "-c", name, "-q", f"mailferry-nobody@{domain}", f"ldap:{scratch / table.file}"]
             try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mailferry.directory.mapping import dn_key
-from mailferry.errors import MailferryError
+from mailferry.errors import ConfigError, MailferryError
 from mailferry.ledger.store import Ledger
 from mailferry.model.folder import Folder
 from mailferry.net import ldap
@@ -118,7 +118,13 @@ async def _grant(
 
 
 def _mailboxes(site: Site, connection: ldap.Connection) -> Iterator[_Mailbox]:
-    """Those whose mail comes to a store and whom others may open."""
+    """Those whose mail comes to a store and whom others may open. ConfigError: Active Directory is the only directory."""
+    if site.routes.words.ad:
+        raise ConfigError(
+            "it reads the open directory, and there is none",
+            about="coexist.route_store",
+            advice="mailferry sharing brings rights where Active Directory is the only directory",
+        )
     found = connection.search(site.suffix, "(&(mailferryFullAccess=*)(mailferryRoute=local)(mailHost=*))", _ATTRIBUTES)
     for entry in list(found):
         members: dict[str, str] = {}

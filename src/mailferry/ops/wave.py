@@ -38,7 +38,7 @@ from mailferry.model.wave import ON_EXCHANGE, WAITING_FOR_MAIL, Move, MoveState,
 from mailferry.net import ldap
 from mailferry.ops import exchange_side, queues, wave_groupware, wave_rules, wave_sharing
 from mailferry.ops.copying import Limits
-from mailferry.ops.route_store import RouteStore, route_store
+from mailferry.ops.route_store import RouteStore, route_store, second_side
 from mailferry.ops.stores import server_of, source_of, target_of
 from mailferry.plan.waves import seed_from, times
 from mailferry.secret import Secret
@@ -300,6 +300,7 @@ def context_of(site: Site, engine: Engine) -> Context:
             *wave_groupware.companions(site, engine.ledger),
             *wave_rules.companions(site, engine.ledger, directory),
             wave_sharing.companion(site, engine.ledger, directory),
+            *second_side(site.settings, door),
         ],
         fresh_seconds=site.fresh_hours * 3600,
     )

@@ -80,6 +80,7 @@ async def ready(ctx: Context, move: Move, lease: Lease) -> Move:
         return await begin(ctx, move, lease)
     await ctx.engine.gate.wait()
     await _now(ctx, move)
+    await ctx.directory.call(lambda people, _: people.check_writable())
     await _same_person(ctx, move)
     await _right_person(ctx, move)
     found = await ctx.directory.call(lambda people, _: routes.find_id(people, move.source_id))
