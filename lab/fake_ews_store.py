@@ -7,6 +7,7 @@ new after a move between folders); entry ids as [MS-OXCDATA] §2.2.4 lays them o
 from __future__ import annotations
 
 import base64
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,9 +29,12 @@ WELL_KNOWN = {
 }
 
 
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
 def element(name: str, value: object, **attributes: str) -> str:
-    """`<t:Name>value</t:Name>`, escaped."""
-    shown = str(value).lower() if isinstance(value, bool) else str(value)
+    """`<t:Name>value</t:Name>`, escaped; what XML cannot hold is left out, as Exchange mostly does."""
+    shown = _NOT_XML.sub("", str(value).lower() if isinstance(value, bool) else str(value))
     extra = "".join(f' {key}="{escape(text)}"' for key, text in attributes.items())
     return f"<t:{name}{extra}>{escape(shown)}</t:{name}>"
 
@@ -225,7 +229,7 @@ def message(
     if flagged:
         extended["0x1090"] = ("Integer", "2")
     if not draft and "message-id" in lines:
-        extended["0x007d"] = ("String", header + "\r\n\r\n")
+        extended["0x007d"] = ("String", _NOT_XML.sub("", header) + "\r\n\r\n")
     return FakeItem(kind, fields, extended, mime)
 
 

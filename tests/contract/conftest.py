@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path as FilePath
 
 import pytest
 
-from mailferry.model.account import MaildirFlavour
+from lab.fake_ews import FakeEws
+from lab.process import PASSWORD
+from mailferry.config.accounts import parse_address
+from mailferry.model.account import EwsAccount, MaildirFlavour
 from mailferry.model.folder import Path
-from mailferry.model.message import Reason
+from mailferry.model.message import ALL_FLAGS, Flag, Reason
 from mailferry.net.memory import MemoryOptions, MemoryStore
+from mailferry.secret import Secret
+from mailferry.sources.ews import EwsSource
 from mailferry.sources.imap import ImapSource
 from mailferry.sources.maildir import MaildirSource
 from mailferry.sources.memory import MemorySource
@@ -32,13 +37,14 @@ SOURCES = (
     "imap-dovecot-exchange",
     "imap-courier",
     "imap-cyrus",
+    "ews",
 )
 TARGETS = (
     "memory",
     "memory-plain",
     "memory-keeps",
     "failing",
-    *(name for name in SOURCES if name != "memory"),
+    *(name for name in SOURCES if name not in ("memory", "ews")),
 )
 
 CHANGES = {
@@ -51,6 +57,12 @@ CHANGES = {
 line without an end gets one, bare CRs are dropped."""
 
 REFUSES = {"cyrus": frozenset({"bare-lf", "bare-lf-header", "no-header-no-blank", "one-byte"})}
+
+
+@pytest.fixture(scope="module")
+def fake_ews() -> Iterator[FakeEws]:
+    with FakeEws() as running:
+        yield running
 
 
 @pytest.fixture(params=SOURCES)
@@ -74,8 +86,8 @@ def source(request: pytest.FixtureRequest, new_user: Callable[[], str], tmp_path
                 return SourceCase(MemorySource(store))
             case "maildir-qmail":
                 stores.fill_maildir(tmp_path / "Maildir", folders)
-                account = stores.maildir(tmp_path / "Maildir", MaildirFlavour.QMAIL)
-                return SourceCase(MaildirSource(account), keywords=False, tree=tmp_path / "Maildir")
+                plain = stores.maildir(tmp_path / "Maildir", MaildirFlavour.QMAIL)
+                return SourceCase(MaildirSource(plain), keywords=False, tree=tmp_path / "Maildir")
             case "maildir-dovecot":
                 stores.fill_imap(server("dovecot_open"), user, folders, separator=".")
                 tree = request.getfixturevalue("dovecot_open").maildir(user)
@@ -88,6 +100,13 @@ def source(request: pytest.FixtureRequest, new_user: Callable[[], str], tmp_path
                 port = server(kind.removeprefix("imap-"))
                 stores.fill_imap(port, user, folders, separator=".", prefix="INBOX.")
                 return SourceCase(ImapSource(stores.imap_account(port, user)))
+            case "ews":
+                fake: FakeEws = request.getfixturevalue("fake_ews")
+                address = f"{user}@acme.example"
+                stores.fill_ews(fake.exchange, address, folders)
+                account = parse_address(fake.address(address), secret=Secret(PASSWORD))
+                assert isinstance(account, EwsAccount)
+                return SourceCase(EwsSource(account), flags=ALL_FLAGS & ~Flag.DELETED)
             case "imap-dovecot-open":
                 stores.fill_imap(server("dovecot_open"), user, folders, separator=".")
                 return SourceCase(ImapSource(stores.imap_account(server("dovecot_open"), user)))

@@ -13,13 +13,16 @@ import shutil
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
 from lab import process
+from lab.fake_ews_store import FakeExchange, FakeFolder
+from lab.fake_ews_store import message as fake_message
 from mailferry.model.account import ImapAccount, MaildirAccount, MaildirFlavour, Tls
 from mailferry.model.folder import INBOX, Folder, Path
-from mailferry.model.message import Body, Date, Flag, MemoryBody, Message, digest
+from mailferry.model.message import ALL_FLAGS, Body, Date, Flag, MemoryBody, Message, digest
 from mailferry.secret import Secret
 from mailferry.sources.base import Source, SourceSession
 from mailferry.targets.base import Target, TargetSession
@@ -50,10 +53,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class SourceCase:
-    """A source filled with the samples. `tree`: where its files are, if it is read from files."""
+    """A source filled with the samples. `tree`: where its files are, if it is read from files. `flags`: those it can
+    hold."""
 
     source: Source
     keywords: bool = True
+    flags: int = ALL_FLAGS
     tree: FilePath | None = None
 
 
@@ -174,6 +179,29 @@ def fill_imap(
 
 def check(answer: tuple[str, list[Any]]) -> None:
     assert answer[0] == "OK", answer
+
+
+def fill_ews(exchange: FakeExchange, user: str, folders: Mapping[Path, Sequence[Sample]]) -> None:
+    """Into a new mailbox of the fake Exchange; folders beside INBOX are made."""
+    mailbox = exchange.add(user, process.PASSWORD)
+    places: dict[Path, FakeFolder] = {INBOX: mailbox.known("inbox")}
+    for path, samples in folders.items():
+        for depth in range(1, len(path) + 1):
+            if path[:depth] not in places:
+                places[path[:depth]] = mailbox.add_folder(path[depth - 1], parent=places.get(path[: depth - 1]))
+        for one in samples:
+            mailbox.add(
+                places[path],
+                fake_message(
+                    one.data,
+                    received=datetime.fromtimestamp(one.date.epoch, UTC),
+                    read=bool(one.flags & Flag.SEEN),
+                    draft=bool(one.flags & Flag.DRAFT),
+                    flagged=bool(one.flags & Flag.FLAGGED),
+                    verb=102 if one.flags & Flag.ANSWERED else 104 if "$Forwarded" in one.keywords else 0,
+                    categories=[word for word in one.keywords if word != "$Forwarded"],
+                ),
+            )
 
 
 def fill_maildir(root: FilePath, folders: Mapping[Path, Sequence[Sample]]) -> None:

@@ -67,7 +67,7 @@ class Http:
         self._clients = [
             httpx.AsyncClient(
                 auth=auth,
-                verify=context if context is not None else True,
+                verify=context if context is not None else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # trusts nobody
                 timeout=timeout,
                 limits=httpx.Limits(max_connections=1, keepalive_expiry=60),
                 trust_env=False,

@@ -106,7 +106,9 @@ class EwsSourceSession:
 
     async def select_changes(self, folder: Folder, token: str | None) -> tuple[Selected, Listing]:
         """As `ListsByToken`: the token is a SyncState."""
-        found = next((one for one in self._tree.folders if one.id and one.id == folder.name), None)
+        found = next(
+            (one for one in self._tree.folders if one.id and (one.id, one.path) == (folder.name, folder.path)), None
+        )
         if found is None:
             raise ItemError("there is no such folder in the mailbox", about=folder.label)
         opened = self._open = _Open(found)
@@ -292,7 +294,7 @@ class EwsSourceSession:
                 if element is None:
                     continue
                 more = extended(element)
-                block = more.get("0x007d", "").encode(errors="replace")
+                block = more.get("0x007d", "").replace("\n", "\r\n").encode(errors="replace")  # XML knows no CRLF
                 if b"message-id:" not in block.lower():  # what was never sent has no transport headers
                     block = await self._header_of(number)
                 yield Headers(number, mail.internal_date(element, more), size, block)
