@@ -199,14 +199,15 @@ def pairs(
 
 def secret_for(accounts: Sequence[Account], side: str, reference: str | None, variable: str) -> Secret | None:
     """The secret for all of these accounts, of one side, that have none of their own."""
-    from mailferry.model.account import DavAccount, EwsAccount, HttpLogin, ImapAccount, Mechanism
+    from mailferry.model.account import DavAccount, EwsAccount, GraphAccount, HttpLogin, ImapAccount, Mechanism
     from mailferry.secret import Secret
 
     lacking = [
         account
         for account in accounts
-        if isinstance(account, ImapAccount | DavAccount | EwsAccount)
+        if isinstance(account, ImapAccount | DavAccount | EwsAccount | GraphAccount)
         and account.secret is None
+        and getattr(account, "certificate", None) is None
         and getattr(account, "mechanism", None) not in (Mechanism.EXTERNAL, HttpLogin.KERBEROS)
     ]
     if not lacking:
@@ -239,9 +240,10 @@ def _beside(found: Sequence[Pair], reference: str | None, target: Secret | None)
 
 
 def _with_secret(account: Any, secret: Secret | None) -> Any:
-    from mailferry.model.account import DavAccount, EwsAccount, ImapAccount
+    from mailferry.model.account import DavAccount, EwsAccount, GraphAccount, ImapAccount
 
-    if isinstance(account, ImapAccount | DavAccount | EwsAccount) and account.secret is None and secret is not None:
+    kinds = ImapAccount | DavAccount | EwsAccount | GraphAccount
+    if isinstance(account, kinds) and account.secret is None and secret is not None:
         return replace(account, secret=secret)
     return account
 

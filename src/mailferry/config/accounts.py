@@ -24,6 +24,7 @@ from mailferry.model.account import (
     Account,
     DavAccount,
     EwsAccount,
+    GraphAccount,
     HttpLogin,
     IcsAccount,
     ImapAccount,
@@ -36,8 +37,8 @@ from mailferry.model.account import (
 from mailferry.secret import Secret
 
 FORMS = (
-    "imaps://user@host[:port], imap://user@host[:port] (STARTTLS), ews://mailbox@host, maildir:PATH, pst:FILE, "
-    "ics:DIRECTORY, davs://user@host (or caldavs://, carddavs://)"
+    "imaps://user@host[:port], imap://user@host[:port] (STARTTLS), ews://mailbox@host, graph:mailbox, maildir:PATH, "
+    "pst:FILE, ics:DIRECTORY, davs://user@host (or caldavs://, carddavs://)"
 )
 PORTS = {"imaps": 993, "imap": 143}
 COLUMNS = {"source_user", "target_user", "source_password", "target_password", "owner"}
@@ -82,7 +83,8 @@ def parse_address(text: str, *, user: str | None = None, secret: Secret | None =
     Options follow `?`, joined by `&`: `tls=none`, `verify=no`, `ca=FILE`, `auth=MECHANISM`, `admin=USER` (SASL
     authzid), `login=TEXT` (sent as user name, may hold `{user}`: `ACME\\\\admin\\\\{user}`), `certificate=FILE`,
     `timeout=SECONDS`, `pop3=PORT`; for a Maildir `flavour=dovecot|courier|qmail`, `owner=USER`; for a PST file
-    `owner=ADDRESS[,ADDRESS]`, `people=FILE`, `domain=DOMAIN`; for EWS as `_ews` reads them. UserError says what is
+    `owner=ADDRESS[,ADDRESS]`, `people=FILE`, `domain=DOMAIN`; for EWS and Graph as `_ews` and `_graph` read
+    them. UserError says what is
     wrong with which address.
     """
     text = _filled(text, user)
@@ -90,6 +92,8 @@ def parse_address(text: str, *, user: str | None = None, secret: Secret | None =
         return _maildir(text)
     if text.startswith("pst:"):
         return _pst(text)
+    if text.startswith("graph:"):
+        return _graph(text, secret)
     if (found := _EWS.fullmatch(text)) is not None:
         return _ews(text, found, user, secret)
     if text.startswith("ics:"):
@@ -173,6 +177,39 @@ def _ews(text: str, found: re.Match[str], user: str | None, secret: Secret | Non
         recoverable=_yes(options.pop("recoverable", "no"), "recoverable", text),
         public=_yes(options.pop("public", "no"), "public", text),
         requests=min(20, max(1, int(_number(options.pop("requests", "3"), "requests", text)))),
+    )
+    _nothing_left(options, text)
+    return account
+
+
+def _graph(text: str, secret: Secret | None) -> GraphAccount:
+    """`graph:alice@acme.example?tenant=…&client=…`. Options: `tenant=`, `client=`, `certificate=FILE`,
+    `auth=secret|token` (what the secret is: the application's, or an access token), `host=HOST[:PORT]`,
+    `authority=HOST` (national clouds), `requests=NUMBER`, and those of connections."""
+    name, _, rest = text.removeprefix("graph:").partition("?")
+    options = dict(parse_qsl(rest, keep_blank_values=True))
+    auth = options.pop("auth", "secret")
+    if auth not in ("secret", "token"):
+        raise UserError(f"auth={auth} is not known", about=text, advice="auth is one of: secret, token")
+    missing = [one for one in ("tenant", "client") if auth == "secret" and not options.get(one)]
+    if not name or missing:
+        advice = "graph:alice@acme.example?tenant=acme.example&client=APPLICATION-ID (docs/graph.md)"
+        raise UserError(f"it names no {missing[0] if name else 'mailbox'}", about=text, advice=advice)
+    host, _, port = options.pop("host", "graph.microsoft.com").partition(":")
+    account = GraphAccount(
+        user=unquote(name),
+        tenant=options.pop("tenant", ""),
+        client=options.pop("client", ""),
+        secret=secret,
+        by_token=auth == "token",
+        certificate=options.pop("certificate", None),
+        host=host,
+        port=int(_number(port or "443", "host", text)),
+        login=options.pop("authority", "login.microsoftonline.com"),
+        verify=_yes(options.pop("verify", "yes"), "verify", text),
+        ca_file=options.pop("ca", None),
+        timeout=_number(options.pop("timeout", "120"), "timeout", text),
+        requests=min(4, max(1, int(_number(options.pop("requests", "4"), "requests", text)))),
     )
     _nothing_left(options, text)
     return account

@@ -194,7 +194,41 @@ class EwsAccount:
         return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}{self.path}"
 
 
-Account = ImapAccount | MaildirAccount | PstAccount | EwsAccount | DavAccount | IcsAccount
+@dataclass(frozen=True, slots=True)
+class GraphAccount:
+    """One mailbox in Exchange Online, over Microsoft Graph.
+
+    `user`: its userPrincipalName or id. `tenant`, `client`: the directory and the application that reads it; `secret`:
+    the application's, or the passphrase of `certificate` (a PEM file with key and certificate), or with `by_token` an
+    access token. `login`: the host of Entra ID. `requests`: how many may be under way at once (Graph takes four for one
+    application and mailbox).
+    """
+
+    user: str
+    tenant: str = ""
+    client: str = ""
+    secret: Secret | None = None
+    certificate: str | None = None
+    by_token: bool = False
+    host: str = "graph.microsoft.com"
+    port: int = 443
+    login: str = "login.microsoftonline.com"
+    verify: bool = True
+    ca_file: str | None = None
+    timeout: float = 120.0
+    requests: int = 4
+
+    @property
+    def key(self) -> str:
+        """As `ImapAccount.key`."""
+        return f"graph:{self.user}"
+
+    @property
+    def authority(self) -> str:
+        return f"https://{self.login}/{self.tenant}"
+
+
+Account = ImapAccount | MaildirAccount | PstAccount | EwsAccount | GraphAccount | DavAccount | IcsAccount
 
 ITEM_STORES = (DavAccount, IcsAccount)
 """Accounts that hold events, contacts, tasks and notes, and no messages."""

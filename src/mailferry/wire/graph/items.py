@@ -7,10 +7,10 @@ that is not expected never raises: it is left at its default, and where a person
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from mailferry.model.groupware import (
     UTC,
@@ -32,10 +32,8 @@ from mailferry.model.groupware import (
     Text,
     Zone,
 )
+from mailferry.wire.graph.values import Json, clock, day, enum, listed, named, number, obj, text, texts
 from mailferry.wire.html import plain
-
-T = TypeVar("T")
-Json = Mapping[str, Any]
 
 _BUSY = {
     "free": Busy.FREE,
@@ -89,36 +87,36 @@ def event(data: Json, attached: Sequence[Attached] = (), losses: Iterable[str] =
     start, end = _moment(data.get("start")), _moment(data.get("end"))
     if start is None or end is None:
         raise ValueError("it has no start" if start is None else "it has no end")
-    if _text(data.get("originalStartTimeZone")).startswith(CUSTOM_ZONE):
+    if text(data.get("originalStartTimeZone")).startswith(CUSTOM_ZONE):
         found.add("its time zone was made by hand and Graph does not tell its rules: it stands in UTC")
     organizer = _party(data.get("organizer"))
-    attendees = tuple(_attendee(one) for one in _list(data.get("attendees")))
+    attendees = tuple(_attendee(one) for one in listed(data.get("attendees")))
     recurrence = recurrence_of(data.get("recurrence"), found)
     return Event(
-        uid=_text(data.get("iCalUId")) or _text(data.get("id")),
-        subject=_text(data.get("subject")),
+        uid=text(data.get("iCalUId")) or text(data.get("id")),
+        subject=text(data.get("subject")),
         start=start,
         end=end,
         all_day=data.get("isAllDay") is True,
         text=body(data.get("body")),
-        location=_text(_object(data.get("location")).get("displayName")),
-        busy=_named(_BUSY, data.get("showAs"), Busy.BUSY),
-        sensitivity=_enum(Sensitivity, data.get("sensitivity"), Sensitivity.NORMAL),
-        importance=_enum(Importance, data.get("importance"), Importance.NORMAL),
-        categories=_texts(data.get("categories")),
-        reminder=_number(data.get("reminderMinutesBeforeStart")) if data.get("isReminderOn") is True else None,
+        location=text(obj(data.get("location")).get("displayName")),
+        busy=named(_BUSY, data.get("showAs"), Busy.BUSY),
+        sensitivity=enum(Sensitivity, data.get("sensitivity"), Sensitivity.NORMAL),
+        importance=enum(Importance, data.get("importance"), Importance.NORMAL),
+        categories=texts(data.get("categories")),
+        reminder=number(data.get("reminderMinutesBeforeStart")) if data.get("isReminderOn") is True else None,
         organizer=organizer if attendees or data.get("isOrganizer") is False else None,
         mine=data.get("isOrganizer") is not False,
         meeting=bool(attendees) or data.get("isOrganizer") is False,
         cancelled=data.get("isCancelled") is True,
         attendees=attendees,
-        my_response=_named(_RESPONSE, _object(data.get("responseStatus")).get("response"), Response.NONE),
-        online=_text(_object(data.get("onlineMeeting")).get("joinUrl")) or _text(data.get("onlineMeetingUrl")),
+        my_response=named(_RESPONSE, obj(data.get("responseStatus")).get("response"), Response.NONE),
+        online=text(obj(data.get("onlineMeeting")).get("joinUrl")) or text(data.get("onlineMeetingUrl")),
         recurrence=recurrence,
         deleted=_deleted(data, start, found) if recurrence else (),
         attached=tuple(attached),
-        created=_instant(data.get("createdDateTime")),
-        modified=_instant(data.get("lastModifiedDateTime")),
+        created=clock(data.get("createdDateTime")),
+        modified=clock(data.get("lastModifiedDateTime")),
         losses=tuple(found.said),
     )
 
@@ -132,7 +130,7 @@ def original(data: Json, series: Event) -> Moment | None:
 def _deleted(data: Json, start: Moment, losses: Losses) -> tuple[Moment, ...]:
     """`cancelledOccurrences`: occurrence ids of what was deleted from a series."""
     gone = []
-    for one in _list(data.get("cancelledOccurrences")):
+    for one in listed(data.get("cancelledOccurrences")):
         day = _occurrence_date(one)
         if day is None:
             losses.add("a deleted occurrence has an id that tells no date: it stands in the series again")
@@ -142,82 +140,82 @@ def _deleted(data: Json, start: Moment, losses: Losses) -> tuple[Moment, ...]:
 
 
 def _occurrence_date(value: Any) -> date | None:
-    found = re.search(r"\.(\d{4}-\d{2}-\d{2})$", _text(value))
-    return _date(found[1]) if found else None
+    found = re.search(r"\.(\d{4}-\d{2}-\d{2})$", text(value))
+    return day(found[1]) if found else None
 
 
 def recurrence_of(value: Any, losses: Losses) -> Recurrence | None:
     """A patternedRecurrence; None where there is none, or one that cannot be read (then a loss)."""
-    data = _object(value)
+    data = obj(value)
     if not data:
         return None
-    pattern, span = _object(data.get("pattern")), _object(data.get("range"))
-    kind = _text(pattern.get("type")).lower()
+    pattern, span = obj(data.get("pattern")), obj(data.get("range"))
+    kind = text(pattern.get("type")).lower()
     frequency = _PATTERNS.get(kind)
     if frequency is None:
         losses.add("its pattern of recurrence is unknown: it stands as one event")
         return None
     relative = kind.startswith("relative")
-    days = tuple(_DAYS.index(one.lower()) for one in _texts(pattern.get("daysOfWeek")) if one.lower() in _DAYS)
-    first = _text(pattern.get("firstDayOfWeek")).lower()
-    ending = _text(span.get("type")).lower()
+    days = tuple(_DAYS.index(one.lower()) for one in texts(pattern.get("daysOfWeek")) if one.lower() in _DAYS)
+    first = text(pattern.get("firstDayOfWeek")).lower()
+    ending = text(span.get("type")).lower()
     return Recurrence(
         frequency=frequency,
-        interval=max(1, _number(pattern.get("interval")) or 1),
+        interval=max(1, number(pattern.get("interval")) or 1),
         weekdays=tuple(sorted(days)) if frequency is Frequency.WEEKLY or relative else (),
-        week=_named(_WEEKS, pattern.get("index"), 1) if relative else 0,
-        day=_number(pattern.get("dayOfMonth")) or 0 if kind.startswith("absolute") else 0,
-        month=_number(pattern.get("month")) or 0 if frequency is Frequency.YEARLY else 0,
+        week=named(_WEEKS, pattern.get("index"), 1) if relative else 0,
+        day=number(pattern.get("dayOfMonth")) or 0 if kind.startswith("absolute") else 0,
+        month=number(pattern.get("month")) or 0 if frequency is Frequency.YEARLY else 0,
         first_weekday=_DAYS.index(first) if first in _DAYS else 6,
-        until=_date(span.get("endDate")) if ending == "enddate" else None,
-        count=_number(span.get("numberOfOccurrences")) if ending == "numbered" else None,
+        until=day(span.get("endDate")) if ending == "enddate" else None,
+        count=number(span.get("numberOfOccurrences")) if ending == "numbered" else None,
     )
 
 
 def contact(data: Json, photo: bytes = b"", losses: Iterable[str] = ()) -> Contact:
     """A contact; its photo is a resource of its own."""
-    phones = [("work", one) for one in _texts(data.get("businessPhones"))]
-    phones += [("home", one) for one in _texts(data.get("homePhones"))]
-    phones += [("mobile", one) for one in (_text(data.get("mobilePhone")),) if one]
+    phones = [("work", one) for one in texts(data.get("businessPhones"))]
+    phones += [("home", one) for one in texts(data.get("homePhones"))]
+    phones += [("mobile", one) for one in (text(data.get("mobilePhone")),) if one]
     places = (("work", "businessAddress"), ("home", "homeAddress"), ("other", "otherAddress"))
-    postal = (_postal(kind, _object(data.get(key))) for kind, key in places)
-    related = [("spouse", _text(data.get("spouseName"))), ("manager", _text(data.get("manager")))]
-    related += [("assistant", _text(data.get("assistantName")))]
-    related += [("child", one) for one in _texts(data.get("children"))]
-    born = _instant(data.get("birthday"))
-    name = _text(data.get("displayName"))
+    postal = (_postal(kind, obj(data.get(key))) for kind, key in places)
+    related = [("spouse", text(data.get("spouseName"))), ("manager", text(data.get("manager")))]
+    related += [("assistant", text(data.get("assistantName")))]
+    related += [("child", one) for one in texts(data.get("children"))]
+    born = clock(data.get("birthday"))
+    name = text(data.get("displayName"))
     return Contact(
-        uid=_text(data.get("id")),
-        name=name or _text(data.get("fileAs")) or _text(data.get("companyName")),
-        given=_text(data.get("givenName")),
-        middle=_text(data.get("middleName")),
-        family=_text(data.get("surname")),
-        prefix=_text(data.get("title")),
-        suffix=_text(data.get("generation")),
-        nickname=_text(data.get("nickName")),
-        initials=_text(data.get("initials")),
-        file_as=_text(data.get("fileAs")),
-        phonetic=(_text(data.get("yomiGivenName")), _text(data.get("yomiSurname"))),
-        company=_text(data.get("companyName")),
-        department=_text(data.get("department")),
-        title=_text(data.get("jobTitle")),
-        profession=_text(data.get("profession")),
-        office=_text(data.get("officeLocation")),
+        uid=text(data.get("id")),
+        name=name or text(data.get("fileAs")) or text(data.get("companyName")),
+        given=text(data.get("givenName")),
+        middle=text(data.get("middleName")),
+        family=text(data.get("surname")),
+        prefix=text(data.get("title")),
+        suffix=text(data.get("generation")),
+        nickname=text(data.get("nickName")),
+        initials=text(data.get("initials")),
+        file_as=text(data.get("fileAs")),
+        phonetic=(text(data.get("yomiGivenName")), text(data.get("yomiSurname"))),
+        company=text(data.get("companyName")),
+        department=text(data.get("department")),
+        title=text(data.get("jobTitle")),
+        profession=text(data.get("profession")),
+        office=text(data.get("officeLocation")),
         mails=tuple(
-            Party(_text(one.get("name")), _text(one.get("address")))
-            for one in map(_object, _list(data.get("emailAddresses")))
+            Party(text(one.get("name")), text(one.get("address")))
+            for one in map(obj, listed(data.get("emailAddresses")))
             if one.get("address")
         ),
         phones=tuple(phones),
         postal=tuple(one for one in postal if one is not None),
-        links=tuple(("work", one) for one in (_text(data.get("businessHomePage")),) if one),
-        im=_texts(data.get("imAddresses")),
+        links=tuple(("work", one) for one in (text(data.get("businessHomePage")),) if one),
+        im=texts(data.get("imAddresses")),
         related=tuple((kind, who) for kind, who in related if who),
         birthday=born.date() if born else None,
-        notes=Text(_text(data.get("personalNotes"))),
+        notes=Text(text(data.get("personalNotes"))),
         photo=photo,
-        categories=_texts(data.get("categories")),
-        modified=_instant(data.get("lastModifiedDateTime")),
+        categories=texts(data.get("categories")),
+        modified=clock(data.get("lastModifiedDateTime")),
         losses=tuple(losses),
     )
 
@@ -225,121 +223,75 @@ def contact(data: Json, photo: bytes = b"", losses: Iterable[str] = ()) -> Conta
 def task(data: Json, attached: Sequence[Attached] = (), losses: Iterable[str] = ()) -> Task:
     """A todoTask, its `checklistItems` as lines at the end of its text."""
     found = Losses(list(losses))
-    text = body(data.get("body"))
-    steps = [_object(one) for one in _list(data.get("checklistItems"))]
+    words = body(data.get("body"))
+    steps = [obj(one) for one in listed(data.get("checklistItems"))]
     if steps:
         lines = "\n".join(
-            f"[{'x' if one.get('isChecked') is True else ' '}] {_text(one.get('displayName'))}" for one in steps
+            f"[{'x' if one.get('isChecked') is True else ' '}] {text(one.get('displayName'))}" for one in steps
         )
-        text = Text(f"{text.plain}\n\n{lines}".strip())
+        words = Text(f"{words.plain}\n\n{lines}".strip())
         found.add("its steps stand as lines in its text")
     start, due = _moment(data.get("startDateTime")), _moment(data.get("dueDateTime"))
     done = _moment(data.get("completedDateTime"))
-    status = _named(_STATUS, data.get("status"), "not-started")
+    status = named(_STATUS, data.get("status"), "not-started")
     return Task(
-        uid=_text(data.get("id")),
-        subject=_text(data.get("title")),
-        text=text,
+        uid=text(data.get("id")),
+        subject=text(data.get("title")),
+        text=words,
         start=start.local.date() if start else None,
         due=due.local.date() if due else None,
         completed=done.local if done else None,
         status=status,
         done=100 if status == "completed" else 0,
-        importance=_enum(Importance, data.get("importance"), Importance.NORMAL),
-        categories=_texts(data.get("categories")),
+        importance=enum(Importance, data.get("importance"), Importance.NORMAL),
+        categories=texts(data.get("categories")),
         reminder=_moment(data.get("reminderDateTime")) if data.get("isReminderOn") is True else None,
         recurrence=recurrence_of(data.get("recurrence"), found),
         attached=tuple(attached),
-        created=_instant(data.get("createdDateTime")),
-        modified=_instant(data.get("lastModifiedDateTime")),
+        created=clock(data.get("createdDateTime")),
+        modified=clock(data.get("lastModifiedDateTime")),
         losses=tuple(found.said),
     )
 
 
 def body(value: Any) -> Text:
     """An itemBody: HTML with its plain text, or plain text."""
-    data = _object(value)
-    content = _text(data.get("content")).replace("\r\n", "\n")
-    if _text(data.get("contentType")).lower() != "html":
+    data = obj(value)
+    content = text(data.get("content")).replace("\r\n", "\n")
+    if text(data.get("contentType")).lower() != "html":
         return Text(content)
     shown = plain(content)
     return Text(shown, content) if shown else Text()
 
 
 def _attendee(value: Any) -> Attendee:
-    data = _object(value)
-    response = _object(data.get("status")).get("response")
+    data = obj(value)
+    response = obj(data.get("status")).get("response")
     return Attendee(
         _party(data) or Party("", ""),
-        _enum(Role, data.get("type"), Role.REQUIRED),
-        _named(_RESPONSE, response, Response.NONE),
+        enum(Role, data.get("type"), Role.REQUIRED),
+        named(_RESPONSE, response, Response.NONE),
     )
 
 
 def _party(value: Any) -> Party | None:
-    one = _object(_object(value).get("emailAddress"))
+    one = obj(obj(value).get("emailAddress"))
     if not one:
         return None
-    return Party(_text(one.get("name")), _text(one.get("address")))
+    return Party(text(one.get("name")), text(one.get("address")))
 
 
 def _postal(kind: str, data: Json) -> Postal | None:
     keys = ("street", "city", "state", "postalCode", "countryOrRegion")
-    values = [_text(data.get(key)) for key in keys]
+    values = [text(data.get(key)) for key in keys]
     return Postal(kind, *values) if any(values) else None
 
 
 def _moment(value: Any) -> Moment | None:
     """A dateTimeTimeZone."""
-    data = _object(value)
-    text = _text(data.get("dateTime"))
-    try:
-        local = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text).removesuffix("Z"))
-    except ValueError:
+    data = obj(value)
+    local = clock(data.get("dateTime"))
+    if local is None:
         return None
-    zone = _text(data.get("timeZone"))
-    return Moment(local.replace(tzinfo=None), UTC if zone.upper() in ("", "UTC") else Zone(zone))
-
-
-def _instant(value: Any) -> datetime | None:
-    """A DateTimeOffset, which Graph gives in UTC; naive."""
-    found = _moment({"dateTime": value})
-    return found.local if found else None
-
-
-def _date(value: Any) -> date | None:
-    try:
-        return date.fromisoformat(_text(value)[:10])
-    except ValueError:
-        return None
-
-
-def _object(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(one for one in _list(value) if isinstance(one, str) and one)
-
-
-def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _named(names: Mapping[str, T], value: Any, default: T) -> T:
-    return names.get(_text(value).lower(), default)
-
-
-def _enum(kind: Callable[[str], T], value: Any, default: T) -> T:
-    try:
-        return kind(_text(value).lower())
-    except ValueError:
-        return default
+    zone = text(data.get("timeZone"))
+    return Moment(local, UTC if zone.upper() in ("", "UTC") else Zone(zone))
