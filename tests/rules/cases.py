@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mailferry.model.rule import Action as A
 from mailferry.model.rule import Condition as C
 
 ME, BOSS = "ann@acme.example", "boss@acme.example"
@@ -286,3 +287,60 @@ MANUAL = {
     C.FROM_ACCOUNT: ({"FromSubscription": ["x"]}, None, _strings("x")),
     C.CLASSIFICATIONS: ({"HasClassification": ["x"]}, None, _strings("x")),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """An action in the model and in three spellings, and what sieve-test says that it does; none: it is left to a
+    human. None: that spelling does not have it."""
+
+    what: A
+    values: tuple[str, ...]
+    powershell: dict[str, Any] | None
+    graph: Any
+    ews: str
+    done: tuple[str, ...]
+
+
+INBOX, HIT = "store message in folder: INBOX", "store message in folder: INBOX/Hit"
+_HERE, _FOLDER = f"{ME}:\\Inbox\\Hit", '<t:FolderId Id="Inbox\\Hit"/>'
+_FLAG = "+ add IMAP flags: {}"
+ACTS = [
+    Act(A.MOVE, ("Inbox\\Hit",), {"MoveToFolder": _HERE}, "Inbox\\Hit", _FOLDER, (HIT,)),
+    Act(A.COPY, ("Inbox\\Hit",), {"CopyToFolder": _HERE}, "Inbox\\Hit", _FOLDER, (HIT, INBOX)),
+    Act(A.MARK_READ, (), {"MarkAsRead": True}, True, "true", (INBOX, _FLAG.format("\\seen"))),
+    Act(A.PIN, (), {"PinMessage": True}, None, "", (INBOX, _FLAG.format("\\flagged"))),
+    Act(
+        A.CATEGORIES,
+        ("Red", "Big Deal"),
+        {"ApplyCategory": ["Red", "Big Deal"]},
+        ["Red", "Big Deal"],
+        _strings("Red", "Big Deal"),
+        (INBOX, _FLAG.format("red big_deal")),
+    ),
+    Act(A.DELETE, (), {"DeleteMessage": True}, True, "true", ("store message in folder: Trash",)),
+    Act(A.DELETE, (), {"SoftDeleteMessage": "True"}, None, "", ("store message in folder: Trash",)),
+    Act(A.PERMANENT_DELETE, (), None, True, "true", ("discard",)),
+    Act(A.STOP, (), {"StopProcessingRules": True}, True, "true", (INBOX,)),
+    Act(
+        A.REDIRECT,
+        ("x@y.example",),
+        {"RedirectTo": ['"X" [SMTP:x@y.example]']},
+        _graph_people("x@y.example"),
+        _people("x@y.example"),
+        ("redirect message to: <x@y.example>", INBOX),
+    ),
+    Act(
+        A.FORWARD,
+        (BOSS, "z@y.example"),
+        {"ForwardTo": [f'"B" [SMTP:{BOSS}]', "z@y.example"]},
+        _graph_people(BOSS, "z@y.example"),
+        _people(BOSS, "z@y.example"),
+        (f"redirect message to: <{BOSS}>", "redirect message to: <z@y.example>", INBOX),
+    ),
+    Act(A.FORWARD_ATTACHED, (BOSS,), {"ForwardAsAttachmentTo": [BOSS]}, _graph_people(BOSS), _people(BOSS), ()),
+    Act(A.IMPORTANCE, ("High",), {"MarkImportance": 2}, "High", "High", (INBOX,)),
+    Act(A.REPLY, (), None, None, '<t:x Id="AAA"/>', ()),  # EWS names a message, not its text
+    Act(A.SMS, ("1@s.example",), {"SendTextMessageNotificationTo": ["1@s.example"]}, None, _people("1@s.example"), ()),
+]
+"""Every action; what `REPLY` says is known where a text is, which the model has from LDAP alone."""

@@ -17,11 +17,11 @@ from lab import rules_page
 from mailferry.model.rule import Action, Audience, Behaviour, Condition, Deed, Junk, OutOfOffice, Predicate, Rule
 from mailferry.rules.convert import Script, convert
 from mailferry.rules.files import behaviours
-from mailferry.rules.names import ACTIONS, CONDITIONS, Rating
+from mailferry.rules.names import ACTIONS, CONDITIONS, Rating, Row, Shape
 from mailferry.rules.predicates import Owner
 from tests.rules import spelling
-from tests.rules.cases import BOSS, CASES, MANUAL, ME, Case
-from tests.rules.pigeonhole import compiles, deeds
+from tests.rules.cases import ACTS, BOSS, CASES, MANUAL, ME, Act, Case
+from tests.rules.pigeonhole import compiles, deeds, replies
 
 HIT = ["store message in folder: INBOX/Hit"]
 MISS = ["store message in folder: INBOX"]
@@ -32,6 +32,13 @@ OWNER = Owner(
     folder=lambda path: path.replace("\\", "/").replace("Inbox", "INBOX") if path.startswith("Inbox") else None,
     domains=("acme.example",),
 )
+_WORDS = (
+    "fileinto reject envelope encoded-character vacation subaddress comparator-i;ascii-numeric relational regex "
+    "imap4flags copy include variables body enotify environment mailbox date index ihave duplicate mime foreverypart "
+    "extracttext"
+)
+DEFAULT = frozenset(_WORDS.split())
+"""What Pigeonhole has by itself."""
 MOVE = Deed(Action.MOVE, ("Inbox\\Hit",))
 
 
@@ -89,20 +96,33 @@ def test_each_condition_and_exception_in_each_spelling(case: Case, how: str, exc
 
 
 def test_the_table_is_whole() -> None:
+    """Every condition, as a condition and as an exception, and every action, in all spellings that have it."""
     assert {case.what for case in CASES} | set(MANUAL) | {Condition.DATES} == set(Condition)
-    assert len(SPELLED) * 2 + len(MANUAL) >= 150
+    assert {act.what for act in ACTS} == set(Action)
+    assert len(SPELLED) * 2 + len(ACTED) >= 150
+    rows: dict[Condition | Action, Row] = {**CONDITIONS, **ACTIONS}
+    every: list[Case | Act] = [*CASES, *ACTS]
+    for what in {one.what for one in every}:
+        cases = [(one.powershell, one.graph, one.ews) for one in every if one.what is what]
+        spelled_in = [any(case[number] for case in cases) for number in range(3)]
+        assert spelled_in == [bool(rows[what].powershell), bool(rows[what].graph), what is not Action.PIN], what
     manual = {what for what, row in CONDITIONS.items() if row.rating is Rating.MANUAL}
     assert manual == set(MANUAL)
 
 
+@pytest.mark.parametrize("exception", [False, True], ids=["condition", "exception"])
 @pytest.mark.parametrize("what", MANUAL, ids=lambda what: str(what.value))
-def test_what_cannot_be_said_is_left_to_a_human(what: Condition) -> None:
+def test_what_cannot_be_said_is_left_to_a_human(what: Condition, exception: bool) -> None:
     properties, value, inner = MANUAL[what]
-    rules = [one_rule(spelling.ews(spelling.element(what.value, inner), "", "<t:Delete>true</t:Delete>"), f"{ME}.xml")]
+    element = spelling.element(what.value, inner)
+    tests = ("", element) if exception else (element, "")
+    rules = [one_rule(spelling.ews(*tests, "<t:Delete>true</t:Delete>"), f"{ME}.xml")]
     if properties is not None:
-        rules.append(one_rule(spelling.powershell({**properties, "DeleteMessage": True})))
+        given = {f"ExceptIf{name}" if exception else name: one for name, one in properties.items()}
+        rules.append(one_rule(spelling.powershell({**given, "DeleteMessage": True})))
     if value is not None:
-        rules.append(one_rule(spelling.graph({CONDITIONS[what].graph: value}, {}, {"delete": True})))
+        part: dict[str, Any] = {CONDITIONS[what].graph: value}
+        rules.append(one_rule(spelling.graph({} if exception else part, part if exception else {}, {"delete": True})))
     for rule in rules:
         script = script_of(rule)
         assert script.text == ""
@@ -110,6 +130,7 @@ def test_what_cannot_be_said_is_left_to_a_human(what: Condition) -> None:
         assert CONDITIONS[what].note in script.parts[0].notes[0]
 
 
+@pytest.mark.parametrize("exception", [False, True], ids=["condition", "exception"])
 @pytest.mark.parametrize(
     ("start", "end", "hit"),
     [
@@ -117,23 +138,18 @@ def test_what_cannot_be_said_is_left_to_a_human(what: Condition) -> None:
         *(("2020-01-01T00:00:00", "2090-01-01T00:00:00", True), ("2090-01-01T00:00:00+05:30", "", False)),
     ],
 )
-def test_a_range_of_dates(start: str, end: str, hit: bool, place: Path) -> None:
-    rules = [
-        one_rule(
-            spelling.powershell({"ReceivedAfterDate": start, "ReceivedBeforeDate": end, "MoveToFolder": "Inbox\\Hit"})
-        ),
-        one_rule(
-            spelling.ews(
-                f"<t:WithinDateRange><t:StartDateTime>{start}</t:StartDateTime><t:EndDateTime>{end}</t:EndDateTime>"
-                "</t:WithinDateRange>",
-                "",
-                '<t:MoveToFolder><t:FolderId Id="Inbox\\Hit"/></t:MoveToFolder>',
-            ),
-            f"{ME}.xml",
-        ),
-    ]
-    for rule in rules:
-        assert deeds(script_of(rule).text, {}, place) == (HIT if hit else MISS)
+def test_a_range_of_dates(start: str, end: str, hit: bool, exception: bool, place: Path) -> None:
+    prefix = "ExceptIf" if exception else ""
+    given = {f"{prefix}ReceivedAfterDate": start, f"{prefix}ReceivedBeforeDate": end, "MoveToFolder": "Inbox\\Hit"}
+    range_ = f"<t:StartDateTime>{start}</t:StartDateTime><t:EndDateTime>{end}</t:EndDateTime>"
+    element = spelling.element("WithinDateRange", range_)
+    folder = '<t:MoveToFolder><t:FolderId Id="Inbox\\Hit"/></t:MoveToFolder>'
+    for rule in (
+        one_rule(spelling.powershell(given)),
+        one_rule(spelling.ews(*(("", element) if exception else (element, "")), folder), f"{ME}.xml"),
+    ):
+        assert [one.what for one in (rule.exceptions if exception else rule.conditions)] == [Condition.DATES]
+        assert deeds(script_of(rule).text, {}, place) == (HIT if hit is not exception else MISS)
 
 
 def test_powershell_s_dates_as_json_has_them_and_those_that_depend_on_the_country() -> None:
@@ -146,83 +162,30 @@ def test_powershell_s_dates_as_json_has_them_and_those_that_depend_on_the_countr
 
 # Actions
 
-FLAGGED = "+ add IMAP flags: {}"
-DONE = {
-    Action.MOVE: (("Inbox\\Hit",), HIT),
-    Action.COPY: (("Inbox\\Hit",), [*HIT, *MISS]),
-    Action.MARK_READ: ((), [*MISS, FLAGGED.format("\\seen")]),
-    Action.PIN: ((), [*MISS, FLAGGED.format("\\flagged")]),
-    Action.CATEGORIES: (("Red", "Big Deal"), [*MISS, FLAGGED.format("red big_deal")]),
-    Action.DELETE: ((), ["store message in folder: Trash"]),
-    Action.PERMANENT_DELETE: ((), ["discard"]),
-    Action.STOP: ((), MISS),
-    Action.REDIRECT: (("x@y.example",), ["redirect message to: <x@y.example>", *MISS]),
-    Action.FORWARD: (
-        (BOSS, "z@y.example"),
-        [f"redirect message to: <{BOSS}>", "redirect message to: <z@y.example>", *MISS],
-    ),
-    Action.REPLY: (("Thank you.",), ["send vacation message:", *MISS]),
-}
-_PROPERTY: dict[Action, dict[str, Any]] = {
-    Action.MOVE: {"MoveToFolder": f"{ME}:\\Inbox\\Hit"},
-    Action.COPY: {"CopyToFolder": f"{ME}:\\Inbox\\Hit"},
-    Action.CATEGORIES: {"ApplyCategory": ["Red", "Big Deal"]},
-    Action.REDIRECT: {"RedirectTo": ['"X" [SMTP:x@y.example]']},
-    Action.FORWARD: {"ForwardTo": [f'"B" [SMTP:{BOSS}]', "z@y.example"]},
-}
+ACTED = [(act, how) for act in ACTS for how in ("powershell", "graph", "ews") if getattr(act, how)]
 
 
-@pytest.mark.parametrize("what", DONE, ids=lambda what: str(what.value))
-def test_each_action(what: Action, place: Path) -> None:
-    values, wanted = DONE[what]
-    script = script_of(Rule("One", 1, "here", actions=(Deed(what, values),)))
-    assert script.parts[0].rating is ACTIONS[what].rating
-    found = deeds(script.text, {}, place)
-    assert [line.lower() for line in found] == [line.lower() for line in wanted]
+@pytest.mark.parametrize(("act", "how"), ACTED, ids=[f"{a.what.value}-{h}" for a, h in ACTED])
+def test_each_action_in_each_spelling(act: Act, how: str, place: Path) -> None:
+    if how == "powershell":
+        rule = one_rule(spelling.powershell(act.powershell or {}))
+    elif how == "graph":
+        rule = one_rule(spelling.graph({}, {}, {ACTIONS[act.what].graph: act.graph}))
+    else:
+        rule = one_rule(spelling.ews("", "", spelling.element(act.what.value, act.ews)), f"{ME}.xml")
+    assert (rule.actions, rule.unknown) == ((Deed(act.what, act.values),), ())
+    script = script_of(rule, owner=replace(OWNER, extensions=DEFAULT | {"editheader"}))
+    if not act.done:
+        assert (script.text, script.parts[0].rating) == ("", Rating.MANUAL)
+        return
+    assert script.parts[0].rating is ACTIONS[act.what].rating
+    assert [line.lower() for line in deeds(script.text, {}, place)] == [line.lower() for line in act.done]
 
 
-@pytest.mark.parametrize("what", [one for one in DONE if ACTIONS[one].powershell], ids=lambda what: str(what.value))
-def test_each_action_as_powershell_says_it(what: Action) -> None:
-    given: dict[str, Any] = _PROPERTY.get(what, {ACTIONS[what].powershell[0]: True})
-    assert one_rule(spelling.powershell(given)).actions == (Deed(what, DONE[what][0]),)
-
-
-@pytest.mark.parametrize("what", [one for one in DONE if ACTIONS[one].graph], ids=lambda what: str(what.value))
-def test_each_action_as_graph_says_it(what: Action) -> None:
-    values = DONE[what][0]
-    value: object = list(values) or True
-    if what in (Action.REDIRECT, Action.FORWARD):
-        value = [{"emailAddress": {"address": one}} for one in values]
-    elif what in (Action.MOVE, Action.COPY):
-        value = values[0]
-    assert one_rule(spelling.graph({}, {}, {ACTIONS[what].graph: value})).actions == (Deed(what, values),)
-
-
-@pytest.mark.parametrize(
-    ("inner", "wanted"),
-    [
-        ("<t:MarkAsRead>true</t:MarkAsRead>", Deed(Action.MARK_READ)),
-        ("<t:PermanentDelete>true</t:PermanentDelete>", Deed(Action.PERMANENT_DELETE)),
-        ("<t:StopProcessingRules>true</t:StopProcessingRules>", Deed(Action.STOP)),
-        (
-            "<t:AssignCategories><t:String>Red</t:String></t:AssignCategories>",
-            Deed(Action.CATEGORIES, ("Red",)),
-        ),
-        (
-            '<t:CopyToFolder><t:DistinguishedFolderId Id="inbox"/></t:CopyToFolder>',
-            Deed(Action.COPY, ("inbox",)),
-        ),
-        (
-            "<t:RedirectToRecipients><t:Address><t:EmailAddress>x@y.example</t:EmailAddress></t:Address>"
-            "</t:RedirectToRecipients>",
-            Deed(Action.REDIRECT, ("x@y.example",)),
-        ),
-        ("<t:MarkImportance>High</t:MarkImportance>", Deed(Action.IMPORTANCE, ("High",))),
-        ('<t:ServerReplyWithMessage Id="AAA"/>', Deed(Action.REPLY)),
-    ],
-)
-def test_actions_as_ews_says_them(inner: str, wanted: Deed) -> None:
-    assert one_rule(spelling.ews("", "", inner), f"{ME}.xml").actions == (wanted,)
+def test_a_reply_whose_text_is_known(place: Path) -> None:
+    script = script_of(Rule("One", 1, "here", actions=(Deed(Action.REPLY, ("Thank you.",)),)))
+    assert script.parts[0].rating is ACTIONS[Action.REPLY].rating
+    assert replies(script.text, {}, place) == ["Thank you."]
 
 
 def test_importance_where_the_server_changes_headers() -> None:
@@ -373,17 +336,21 @@ ANY = st.text(max_size=200).filter(lambda text: bool(text.strip()))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=ANY, words=LINE, folder=ANY, reply=ANY)
 def test_any_text_compiles(place: Path, name: str, words: str, folder: str, reply: str) -> None:
+    """In every field that a rule has."""
+    texts = [what for what, row in CONDITIONS.items() if row.shape is Shape.TEXTS and row.rating is not Rating.MANUAL]
     rule = Rule(
         name,
         1,
         name,
-        (Predicate(Condition.SUBJECT, (words,)), Predicate(Condition.BODY, (words,))),
+        (*(Predicate(what, (words,)) for what in texts if what is not Condition.ITEM_CLASSES),),
+        (Predicate(Condition.FROM, (words + "@x.example",)), Predicate(Condition.HEADER, ("X-A: " + words,))),
         actions=(
             Deed(Action.MOVE, ("Inbox" + folder,)),
             Deed(Action.REPLY, (reply,)),
             Deed(Action.CATEGORIES, (words,)),
         ),
     )
+    rule = replace(rule, conditions=tuple(one for one in rule.conditions if one.what is not Condition.HEADER))
     text = script_of(rule, replace(rule, order=2, enabled=False)).text
     if text:
         compiles(text, place)
@@ -397,10 +364,22 @@ def test_any_text_means_the_same(place: Path, words: str) -> None:
     assert deeds(text, {"Subject": "%%%%" if "%" not in words else "####"}, place) == MISS
 
 
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(reply=st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\n\t"), max_size=500))
+def test_any_text_is_answered_as_it_is(place: Path, reply: str) -> None:
+    if wanted := reply.strip():
+        text = script_of(out_of_office=replace(AWAY, internal=reply, external=reply)).text
+        assert replies(text, {}, place) == [wanted]
+
+
 def test_100_kb_of_text(place: Path) -> None:
-    long = "".join(f'Line {n} with "quotes", \\ and\n.\n..\n' for n in range(3000))
-    assert len(long) > 90_000
-    compiles(script_of(out_of_office=replace(AWAY, internal=long, external=long)).text, place)
+    long = "".join(f'Line {n} with "quotes", \\ and ü\n.\n..\ntext:\n' for n in range(3000)).strip()
+    assert len(long) > 100_000
+    assert replies(script_of(out_of_office=replace(AWAY, internal=long, external=long)).text, {}, place) == [long]
+    word = 'x"\\' * 35_000
+    text = script_of(Rule(word, 1, word, (Predicate(Condition.BODY, (word,)),), actions=(MOVE,))).text
+    assert deeds(text, {"body": "short"}, place) == MISS
+    assert deeds(text, {"body": f"a {word} b"}, place) == HIT
 
 
 def test_10_000_rules(place: Path) -> None:
