@@ -90,6 +90,7 @@ class Result:
 
 
 def copy(folder: Path, source: str, *options: str, secret: str = SECRET) -> Result:
+    folder.mkdir(exist_ok=True)
     command = [
         *COMMAND,
         "copy",
@@ -230,8 +231,20 @@ def test_wrong_arguments_and_missing_rights_say_what_to_do(graph: FakeGraph, tmp
     graph.denied.add(ALICE)
     done = copy(tmp_path, graph.address(ALICE))
     assert done.code != 0 and "administrator's consent" in done.out, done
-    done = copy(tmp_path, graph.address("nobody@acme.example"))
+    done = copy(tmp_path / "nobody", graph.address("nobody@acme.example"))
     assert done.code != 0 and "ErrorInvalidUser" in done.out, done
+
+
+def test_check_names_missing_permissions(graph: FakeGraph) -> None:
+    graph.troubles.append(Trouble("/mailboxSettings", 403, "ErrorAccessDenied"))
+    environment = {**os.environ, "MAILFERRY_SOURCE_PASSWORD": SECRET}
+    command = [*COMMAND, "check", graph.address(ALICE), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0, done
+    (mailbox,) = json.loads(done.stdout)["mailboxes"]
+    assert "MailboxSettings.Read" in mailbox["facts"]["missing"], mailbox
+    assert mailbox["facts"]["messages"] == 12
+    assert any("online archive" in one for one in mailbox["warnings"])
 
 
 def test_the_token_goes_to_graph_alone(graph: FakeGraph) -> None:
