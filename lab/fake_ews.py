@@ -52,14 +52,15 @@ class Trouble:
 
 
 class FakeEws:
-    """The running server. `schemes`: how it asks to log in. `seen`: how often each operation was asked."""
+    """The running server. `schemes`: how it asks to log in. `certificate`: it and its key, for HTTPS. `seen`: how
+    often each operation was asked."""
 
     def __init__(
         self,
         exchange: FakeExchange | None = None,
         *,
         schemes: tuple[str, ...] = ("Basic",),
-        certificate: Path | None = None,
+        certificate: tuple[Path, Path] | None = None,
     ) -> None:
         self.exchange = exchange or FakeExchange()
         self.schemes = schemes
@@ -69,6 +70,8 @@ class FakeEws:
         self.bodies: list[bytes] = []
         """Every request and every answer, where `keep` is set: for checks against the schema."""
         self.keep = False
+        self.poison = ""
+        """The connection ends when the item of this id is asked for."""
         self.lock = threading.Lock()
         self._ntlm: Path | None = None
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -77,7 +80,7 @@ class FakeEws:
         self.tls = certificate is not None
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
+            context.load_cert_chain(*certificate)
             self._server.socket = context.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )
@@ -173,6 +176,9 @@ class _Handler(BaseHTTPRequestHandler):
         envelope = etree.fromstring(data)
         operation = etree.QName(envelope[-1][0]).localname
         fake.seen[operation] += 1
+        if fake.poison and fake.poison.encode() in data:
+            self.close_connection = True
+            return
         trouble = fake.next_trouble(operation)
         if trouble is not None and self._made(fake, trouble):
             return
