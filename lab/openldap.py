@@ -21,6 +21,7 @@ from mailferry.stack.openldap.settings import BindThrough, MailSchema, Readers, 
 
 SUFFIX = "dc=acme,dc=example"
 ADMIN_PASSWORD, WRITER_PASSWORD = "ferry-admin", "ferry-writer"
+DAV_PASSWORD = "ferry-dav"
 REPLICATOR_PASSWORD, LOOKUP_PASSWORD = "ferry #{0} replicätor", "ferry-lookup"
 
 
@@ -62,6 +63,7 @@ class OpenLdap(Server):
             writer=Secret(WRITER_PASSWORD),
             replicator=Secret(REPLICATOR_PASSWORD),
             lookup=Secret(LOOKUP_PASSWORD),
+            dav=Secret(DAV_PASSWORD),
             role=Role.REPLICA if provider else Role.PROVIDER,
             provider=provider.url if provider else "",
             mail_schema=mail_schema,

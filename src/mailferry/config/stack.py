@@ -280,6 +280,40 @@ class Rspamd(Table):
     )
 
 
+class Radicale(Table):
+    """The CalDAV and CardDAV server: people's calendars, tasks, notes and contacts, and the directory as an address
+    book. Needs `[stack.openldap]`."""
+
+    hostname: Domain = Field(description="The name that clients use; the certificate is for it.")
+    admin_password: Reference = Field(
+        description="Where the password of `mailferry-dav` is, who may write everybody's collections, to fill them. "
+        "`stack up openldap` makes that account in a new directory."
+    )
+    listen: tuple[Server, ...] = Field(
+        default=("0.0.0.0:5232",), min_length=1, description="ADDRESS:PORT where it listens; an IPv6 one in brackets."
+    )
+    certificate: Path | None = Field(
+        default=None, description="The certificate with its chain. Without it: plain HTTP, for a web server before it."
+    )
+    key: Path | None = Field(default=None, description="Its key; `mailferry-radicale` has to be able to read it.")
+    directory: tuple[Url, ...] = Field(
+        default=(),
+        description="The OpenLDAP servers that it asks, tried in turn; the provider first, where log-ins are captured. "
+        "Default: the provider.",
+    )
+    data_dir: Path = Field(default=Path("/var/lib/mailferry-radicale"), description="Where collections are.")
+    item_mb: int = Field(default=40, ge=1, description="Size of one item with what is attached to it, in MiB.")
+    python: Path | None = Field(
+        default=None, description="A Python that has Radicale 3.5 or later. Default: install.sh makes one in /opt."
+    )
+
+    @model_validator(mode="after")
+    def _certificate_is_whole(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together")
+        return self
+
+
 class Dns(Table):
     """What `mailferry stack dns` has to know beside the other sections. Everything may be left out."""
 
@@ -307,6 +341,7 @@ class StackSettings(Table):
     rspamd: Rspamd | None = Field(default=None, description="See `[stack.rspamd]`.")
     dns: Dns = Field(default=Dns(), description="See `[stack.dns]`.")
     dovecot: Dovecot | None = Field(default=None, description="See `[stack.dovecot]`.")
+    radicale: Radicale | None = Field(default=None, description="See `[stack.radicale]`.")
     qmail: Qmail | None = Field(default=None, description="See `[stack.qmail]`.")
     courier: Courier | None = Field(default=None, description="See `[stack.courier]`.")
 

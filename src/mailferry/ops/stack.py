@@ -12,7 +12,7 @@ from pathlib import Path
 from mailferry.config import stack as wanted_stack
 from mailferry.config.settings import Settings as Config
 from mailferry.errors import ConfigError, Permanent
-from mailferry.ops import stack_dovecot, stack_qmail, stack_relay
+from mailferry.ops import stack_dovecot, stack_qmail, stack_radicale, stack_relay
 from mailferry.ops.route_store import in_ad, lookup
 from mailferry.ops.stack_places import endpoint, under
 from mailferry.secret import Secret
@@ -51,6 +51,7 @@ def openldap_settings(config: Config, replica: int | None = None) -> Settings:
         writer=Secret.from_reference(wanted.sync_password),
         replicator=Secret.from_reference(wanted.replicator_password),
         lookup=Secret.from_reference(wanted.lookup_password),
+        dav=Secret.from_reference(config.stack.radicale.admin_password) if config.stack.radicale else None,
         role=Role.PROVIDER if replica is None else Role.REPLICA,
         mail_schema=MailSchema(directory.schema_),
         readers=Readers(wanted.readers),
@@ -194,6 +195,10 @@ def _dovecot(config: Config, which: Which, root: Path | None) -> Kit:
     return stack_dovecot.kit(config, which.store, proxy=which.proxy, root=root)
 
 
+def _radicale(config: Config, which: Which, root: Path | None) -> Kit:
+    return stack_radicale.kit(config, root)
+
+
 def _qmail(config: Config, which: Which, root: Path | None) -> Kit:
     return stack_qmail.kit(config, which.store, root)
 
@@ -205,6 +210,7 @@ SERVERS: dict[str, Callable[[Config, Which, Path | None], Kit]] = {
     "relay": _relay,
     "postfix": _postfix,
     "dovecot": _dovecot,
+    "radicale": _radicale,
     "qmail": _qmail,
 }
 """Each server by its name in `[stack]`, in the order of starting: settings, which host, root → its kit."""

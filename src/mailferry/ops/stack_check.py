@@ -19,7 +19,7 @@ from mailferry.config.settings import Settings as Config
 from mailferry.directory import mark
 from mailferry.errors import MailferryError, explain
 from mailferry.net import ldap
-from mailferry.ops import stack, stack_relay
+from mailferry.ops import stack, stack_radicale, stack_relay
 from mailferry.stack import checkers
 from mailferry.stack.checkers import Told
 from mailferry.stack.file import Kit
@@ -47,6 +47,8 @@ def running(config: Config, kits: list[Kit]) -> Iterator[Told]:
             yield from _postfix(stack.postfix_settings(config), kit)
         elif kit.server == "dovecot":
             yield from _dovecot(config, kit)
+        elif kit.server == "radicale":
+            yield _radicale(config)
         elif kit.server == "relay":
             relay = stack_relay.relay_settings(config, stack.postfix_settings(config))
             at = _place(relay.base.listen, relay.base.hostname)
@@ -136,6 +138,15 @@ def _dovecot(config: Config, kit: Kit) -> Iterator[Told]:
     if wanted.certificate is not None and ports.imaps:
         yield _over_tls(Endpoint(host, ports.imaps), wanted.hostname, wanted.proxy_ca_file)
     yield _answers(kit, ("user",) if store else ("auth", "lookup"))
+
+
+def _radicale(config: Config) -> Told:
+    """Its listener, its certificate, and whether the directory answers it, all at once."""
+    what = "the account that fills collections can log in"
+    try:
+        return Told("radicale", what, True, stack_radicale.log_in(config))
+    except MailferryError as error:
+        return Told("radicale", what, False, explain(error))
 
 
 def _over_tls(at: Endpoint, name: str, authorities: Path | None) -> Told:

@@ -18,6 +18,8 @@ from mailferry.errors import Permanent
 from mailferry.stack.diff import redacted, slapd_config
 from mailferry.stack.dovecot.files import check_command
 from mailferry.stack.file import Kit
+from mailferry.stack.radicale.files import CHECK as RADICALE
+from mailferry.stack.radicale.settings import VENV
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SECONDS = 60.0
@@ -42,8 +44,8 @@ def check(kit: Kit) -> Iterator[Told]:
             return
         lay_out(kit, scratch)
         for what, command in _COMMANDS.get(kit.server, ()):
-            # rspamadm warns of name servers that do not answer here
-            silent = kit.server != "rspamd"
+            # rspamadm warns of name servers that do not answer here; Radicale tells what it reads
+            silent = kit.server not in ("rspamd", "radicale")
             yield _run(kit.server, what, [part.replace("SCRATCH", str(scratch)) for part in command], silent=silent)
 
 
@@ -57,6 +59,7 @@ _COMMANDS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "relay": _POSTFIX,
     "rspamd": (("local.d (rspamadm configtest)", ("rspamadm", "--var=LOCAL_CONFDIR=SCRATCH", "configtest", "-q")),),
     "dovecot": (("dovecot.conf (doveconf -n)", check_command(Path("SCRATCH"))),),
+    "radicale": (("config, rights (Radicale itself)", (str(VENV / "bin" / "python"), "-c", RADICALE)),),
 }
 """For each server: what is looked at, and the program that looks. `SCRATCH`: where the files are."""
 

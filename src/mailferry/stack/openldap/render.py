@@ -14,7 +14,16 @@ from mailferry.errors import ConfigError
 from mailferry.secret import Secret
 from mailferry.stack.openldap import access
 from mailferry.stack.openldap.definitions import FOLDER
-from mailferry.stack.openldap.settings import BRANCHES, POLICIES, SERVICES, BindThrough, MailSchema, Role, Settings
+from mailferry.stack.openldap.settings import (
+    BRANCHES,
+    DAV_ACCOUNT,
+    POLICIES,
+    SERVICES,
+    BindThrough,
+    MailSchema,
+    Role,
+    Settings,
+)
 from mailferry.wire import ldif
 
 try:
@@ -69,7 +78,15 @@ def first_entries(settings: Settings) -> bytes:
         ),
         _policy(settings),
     ]
+    if settings.dav is not None:
+        entries.append(dav_account(settings.dav_dn, settings.dav))
     return b"".join(_text(entry) for entry in entries)
+
+
+def dav_account(dn: str, password: Secret) -> Entry:
+    """Who fills people's collections in Radicale, which knows people by uid."""
+    _, values = _account(dn, password, "Radicale, to fill people's calendars and address books")
+    return dn, {**values, "objectClass": [*values["objectClass"], "uidObject"], "uid": [DAV_ACCOUNT]}
 
 
 def hashed(password: Secret, dn: str) -> str:

@@ -18,6 +18,8 @@ CONTACTS, GROUPS = "contacts", "groups"
 BRANCHES = (PEOPLE, SHARED, RESOURCES, CONTACTS, GROUPS)
 """The `ou`s below the suffix that hold recipients; together they are the address book."""
 SERVICES, POLICIES = "services", "policies"
+DAV_ACCOUNT = "mailferry-dav"
+"""The uid of the account that fills people's calendars; Radicale knows accounts by uid alone."""
 
 ADDRESS_BOOK = (
     *("objectClass", "cn", "sn", "givenName", "initials", "displayName", "mail", "telephoneNumber", "mobile"),
@@ -78,7 +80,8 @@ class Settings:
     `suffix`: its root DN. `config_dir`, `data_dir`, `run_dir`: cn=config, mdb, and pid file and socket. `modules`:
     Debian's module directory. `schemas`: where OpenLDAP's own schema files (core.ldif ...) are.
     `admin`, `writer`, `replicator`, `lookup`: passwords of cn=admin (everything), cn=mailferry (writes people),
-    cn=replicator (reads all), cn=lookup (Postfix and Dovecot: reads all but passwords).
+    cn=replicator (reads all), cn=lookup (Postfix and Dovecot: reads all but passwords). `dav`: of cn=mailferry-dav,
+    which may only log in at Radicale; None: there is none.
     `max_size`: bytes that the database may grow to. `durable`: each write waits for the disk; without it, a
     crash of the machine can cost the database (the lab).
     `require_tls`: passwords are taken only over TLS or the local socket. `rows`: how many entries an address book
@@ -94,6 +97,7 @@ class Settings:
     writer: Secret
     replicator: Secret
     lookup: Secret
+    dav: Secret | None = None
     role: Role = Role.PROVIDER
     mail_schema: MailSchema = MailSchema.INET
     readers: Readers = Readers.BOUND
@@ -142,6 +146,10 @@ class Settings:
     @property
     def lookup_dn(self) -> str:
         return self.service_dn("lookup")
+
+    @property
+    def dav_dn(self) -> str:
+        return self.service_dn(DAV_ACCOUNT)
 
     @property
     def nobody_dn(self) -> str:
