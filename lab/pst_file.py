@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from mailferry.wire.mapi.tags import PUBLIC_STRINGS
 from mailferry.wire.pst.crypt import checksum, cyclic, permuted, signature
 from mailferry.wire.pst.header import ANSI, UNICODE, UNICODE_4K, Crypt, Layout
 
@@ -26,8 +27,9 @@ FIRST_BLOCK = 0x4600
 MOST_IN_HEAP = 3580
 
 LONG, BOOLEAN, OBJECT, TIME, STRING8, STRING, BINARY, STRINGS = 0x3, 0xB, 0xD, 0x40, 0x1E, 0x1F, 0x102, 0x101F
+DOUBLE, BINARIES = 0x5, 0x1102
 
-Value = int | bool | str | bytes | list[str]
+Value = int | float | bool | str | bytes | list[str] | list[bytes]
 Properties = Mapping[int, tuple[int, Value]]
 """Tag to type and value. A STRING is written as STRING8 (Windows-1252) in ANSI files."""
 
@@ -108,7 +110,7 @@ class PstWriter:
         self._nodes: dict[int, tuple[int, int, int]] = {}
         self._next_block = 4
         self._next_item = 0x10000
-        self._names = ["Keywords"]
+        self._names: list[tuple[bytes, str | int]] = [(PUBLIC_STRINGS, "Keywords")]
         self._folders: dict[int, _Folder] = {}
         self.root = self._add_folder(0x122, {0x3001: (STRING, "root")}, 0x122)
         self.top = self._add_folder(0x8022, {0x3001: (STRING, "Top of Personal Folders")}, self.root)
@@ -127,7 +129,13 @@ class PstWriter:
 
     def keyword_tag(self) -> int:
         """The tag of the named property Keywords in this file."""
-        return 0x8000 + self._names.index("Keywords")
+        return self.tag(PUBLIC_STRINGS, "Keywords")
+
+    def tag(self, space: bytes, name: str | int) -> int:
+        """The tag of a named property; it gets one when it has none yet."""
+        if (space, name) not in self._names:
+            self._names.append((space, name))
+        return 0x8000 + self._names.index((space, name))
 
     def add(self, folder: int, mail: Mail) -> int:
         """Put an item into a folder; returns its node id."""
@@ -170,13 +178,18 @@ class PstWriter:
     def _write_store(self) -> None:
         entry = bytes(4) + self.key + struct.pack("<I", self.top)
         self._nodes[0x21] = (*self._properties({0x0FF9: (BINARY, self.key), 0x35E0: (BINARY, entry)}), 0)
+        spaces = [PSETID_COMMON, *dict.fromkeys(space for space, _ in self._names if space != PUBLIC_STRINGS)]
         strings = b""
         entries = b""
-        for index, name in enumerate(self._names):
-            entries += struct.pack("<IHH", len(strings), PUBLIC_STRINGS_INDEX << 1 | 1, index)
+        for index, (space, name) in enumerate(self._names):
+            guid = PUBLIC_STRINGS_INDEX if space == PUBLIC_STRINGS else 3 + spaces.index(space)
+            if isinstance(name, int):
+                entries += struct.pack("<IHH", name, guid << 1, index)
+                continue
+            entries += struct.pack("<IHH", len(strings), guid << 1 | 1, index)
             text = name.encode("utf-16-le")
             strings += struct.pack("<I", len(text)) + text + bytes(-len(text) % 4)
-        names: Properties = {2: (BINARY, PSETID_COMMON), 3: (BINARY, entries), 4: (BINARY, strings)}
+        names: Properties = {2: (BINARY, b"".join(spaces)), 3: (BINARY, entries), 4: (BINARY, strings)}
         self._nodes[0x61] = (*self._properties(names), 0)
         if self.inbox is not None:
             rows: list[tuple[int, Properties]] = [(1, {0x6605: (LONG, self.inbox)})]
@@ -288,14 +301,14 @@ class PstWriter:
         if kind == STRING:
             return kind, str(value).encode("utf-16-le", "surrogatepass")
         if isinstance(value, list):
-            texts = [one.encode("utf-16-le") for one in value]
+            texts = [one if isinstance(one, bytes) else one.encode("utf-16-le") for one in value]
             starts, at = [], 4 + 4 * len(texts)
             for text in texts:
                 starts.append(at)
                 at += len(text)
             return kind, struct.pack(f"<I{len(texts)}I", len(texts), *starts) + b"".join(texts)
-        if isinstance(value, int):
-            return kind, struct.pack({LONG: "<i", BOOLEAN: "<?", TIME: "<q"}[kind], value)
+        if isinstance(value, int | float):
+            return kind, struct.pack({LONG: "<i", BOOLEAN: "<?", TIME: "<q", DOUBLE: "<d"}[kind], value)
         assert isinstance(value, bytes)
         return kind, value
 
