@@ -6,6 +6,8 @@ once, and in no other; none bounced, none looped. Each test says what it measure
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import random
 import signal
@@ -15,8 +17,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from lab.open_dovecot import MASTER, MASTER_PASSWORD, OpenDovecot
 from lab.proxy import Reset, Rule
+from mailferry.config.sieve import parse_sieve
 from mailferry.model.wave import MOVED, MoveState
+from mailferry.net.managesieve import session
+from mailferry.secret import Secret
 from tests.e2e.fire import Fire, fire, interrupt, kill
 
 pytestmark = [pytest.mark.xdist_group("fire"), pytest.mark.timeout(900)]
@@ -32,6 +38,7 @@ KILLED_IN = (
     *(MoveState.SWITCHED, MoveState.RELEASED),
 )
 SLAPD_AWAY, SOURCE_AWAY = 20.0, 30.0
+OWN = b'require "imap4flags";\r\naddflag "\\\\Flagged";\r\n'
 
 
 @pytest.fixture
@@ -71,6 +78,7 @@ def test_fifty_people_in_three_waves(burning: Fire, record_property: Record) -> 
 def test_while_everything_breaks(burning: Fire, record_property: Record) -> None:
     """Stages on one organisation, each with a wave of its own; what they leave is judged once, at the end."""
     people = iter(burning.moving)
+    _everybody_has_rules(burning)
 
     def wave(name: str, size: int) -> list[str]:
         some = [next(people) for _ in range(size)]
@@ -89,6 +97,55 @@ def test_while_everything_breaks(burning: Fire, record_property: Record) -> None
     verdict = burning.judged()
     record_property("verdict", str(verdict))
     assert not verdict.wrong, verdict
+
+
+def _dovecot(burning: Fire, store: str) -> OpenDovecot:
+    found = burning.acme.stores[store]
+    assert isinstance(found, OpenDovecot)
+    return found
+
+
+def _sieve(burning: Fire, store: str) -> str:
+    here = _dovecot(burning, store)
+    return f"sieve://localhost:{here.sieve_port}?admin={MASTER}&ca={here.ca_file}"
+
+
+def _everybody_has_rules(burning: Fire) -> None:
+    """Messages of the load whose number ends with 7 are filed, from the switch on."""
+    text = burning.acme.config.read_text(encoding="utf-8")
+    for name in burning.acme.stores:
+        table = f'[coexist.stores."{name}"]\n'
+        assert table in text
+        text = text.replace(table, f'{table}sieve = "{_sieve(burning, name)}"\n')
+    burning.acme.config.write_text(f'{text}\n[coexist.rules]\nfolder = "rules"\n', encoding="utf-8")
+    folder = burning.acme.root / "rules"
+    folder.mkdir()
+    rule = {"Name": "seven", "Priority": 1, "RuleIdentity": 1, "MoveToFolder": "\\Deleted Items"}
+    rule["SubjectContainsWords"] = [f"fire {tens}7" for tens in range(1, 100)]
+    for one in burning.moving:
+        (folder / f"{one.mail}.json").write_text(json.dumps([rule]), encoding="utf-8")
+
+
+def _active(burning: Fire, mail: str, put: bytes = b"") -> str:
+    """The script that somebody's store runs, after `put` was put in force as their own."""
+    store = burning.store(mail)
+
+    async def look() -> str:
+        account = parse_sieve(_sieve(burning, store), user=mail, secret=Secret(MASTER_PASSWORD))
+        async with session(account) as server:
+            if put:
+                await server.put("mine", put)
+                await server.activate("mine")
+            return (await server.scripts()).active
+
+    return asyncio.run(look())
+
+
+def _filed(burning: Fire, mail: str) -> int:
+    """How many messages of the load are in somebody's trash on the open side."""
+    store = _dovecot(burning, burning.store(mail))
+    found = store.doveadm("search", "-u", mail, "mailbox", "Trash", "subject", "fire", check=False)
+    return len(found.splitlines())
 
 
 def _killed_in_every_state(burning: Fire, people: list[str]) -> None:
@@ -156,7 +213,8 @@ def _back_in_the_middle(burning: Fire, people: list[str]) -> None:
 def _verification_fails(burning: Fire, people: list[str]) -> None:
     """Somebody's open mailbox has lost a message that was brought: that one stays, the others move."""
     victim = next(one for one in burning.moving if one.mail == people[0])
-    store = burning.acme.stores[burning.store(victim.mail)]
+    store = _dovecot(burning, burning.store(victim.mail))
+    assert isinstance(store, OpenDovecot)
     (first, *_) = store.doveadm("search", "-u", victim.uid, "mailbox", "INBOX", "all").splitlines()
     store.doveadm("expunge", "-u", victim.uid, "mailbox", "INBOX", "uid", first.split()[1])
     burning.wave("cutover", "poor", codes=(1,))
@@ -169,8 +227,13 @@ def _verification_fails(burning: Fire, people: list[str]) -> None:
 
 def _rolled_back(burning: Fire, people: list[str]) -> None:
     """Half of a wave goes back after it was switched, with what it got since."""
+    _active(burning, people[0], OWN)
     burning.wave("cutover", "back")
-    time.sleep(3)  # they get mail on the open side
+    assert {_active(burning, mail) for mail in people} == {"mailferry"}
+    deadline = time.monotonic() + 30  # they get mail on the open side, which their rules file
+    while not all(_filed(burning, mail) for mail in people[:2]):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
     back = [option for mail in people[::2] for option in ("--only", mail)]
     running = burning.start("rollback", "back", *back)
     burning.until("back", MoveState.RETURNING, running)
@@ -179,3 +242,4 @@ def _rolled_back(burning: Fire, people: list[str]) -> None:
     states = burning.states("back")
     assert {states[mail] for mail in people[::2]} == {MoveState.ROLLED_BACK}, burning.errors("back")
     assert {states[mail] for mail in people[1::2]} <= MOVED
+    assert [_active(burning, mail) for mail in people[:4]] == ["mine", "mailferry", "", "mailferry"]

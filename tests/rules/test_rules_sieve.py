@@ -17,7 +17,7 @@ from lab import rules_page
 from mailferry.model.rule import Action, Audience, Behaviour, Condition, Deed, Junk, OutOfOffice, Predicate, Rule
 from mailferry.rules.convert import Script, convert
 from mailferry.rules.files import behaviours
-from mailferry.rules.names import ACTIONS, CONDITIONS, Rating, Row, Shape
+from mailferry.rules.names import ACTIONS, CONDITIONS, Rating, Shape
 from mailferry.rules.predicates import Owner
 from tests.rules import spelling
 from tests.rules.cases import ACTS, BOSS, CASES, MANUAL, ME, Act, Case
@@ -100,12 +100,12 @@ def test_the_table_is_whole() -> None:
     assert {case.what for case in CASES} | set(MANUAL) | {Condition.DATES} == set(Condition)
     assert {act.what for act in ACTS} == set(Action)
     assert len(SPELLED) * 2 + len(ACTED) >= 150
-    rows: dict[Condition | Action, Row] = {**CONDITIONS, **ACTIONS}
     every: list[Case | Act] = [*CASES, *ACTS]
     for what in {one.what for one in every}:
         cases = [(one.powershell, one.graph, one.ews) for one in every if one.what is what]
+        row = CONDITIONS[what] if isinstance(what, Condition) else ACTIONS[what]
         spelled_in = [any(case[number] for case in cases) for number in range(3)]
-        assert spelled_in == [bool(rows[what].powershell), bool(rows[what].graph), what is not Action.PIN], what
+        assert spelled_in == [bool(row.powershell), bool(row.graph), what is not Action.PIN], what
     manual = {what for what, row in CONDITIONS.items() if row.rating is Rating.MANUAL}
     assert manual == set(MANUAL)
 
@@ -315,6 +315,47 @@ def test_out_of_office_as_powershell_and_graph_say_it() -> None:
     away = found.out_of_office
     assert away is not None
     assert (away.start, away.internal, away.enabled) == ("2020-01-01T01:00:00+01:00", "Inside.", True)
+    graph["scheduledStartDateTime"]["timeZone"] = "W. Europe Standard Time"
+    graph["scheduledEndDateTime"]["timeZone"] = "Middle of Nowhere Time"
+    (found,) = behaviours(f"{ME}.json", json.dumps({"automaticRepliesSetting": graph}).encode())
+    away = found.out_of_office
+    assert away is not None and away.start == "2020-01-01T01:00:00+01:00"
+    (part,) = script_of(out_of_office=away).parts
+    assert part.rating is Rating.MANUAL and "2090-01-01T00:00:00 Middle of Nowhere Time is not a time" in part.notes
+
+
+TRUSTED = {"TrustedSendersAndDomains": ["boss@x.example"], "BlockedSendersAndDomains": ["spam.example"]}
+
+
+@pytest.mark.parametrize(
+    ("more", "rating", "filed"),
+    [
+        ({}, Rating.APPROXIMATE, ["no@spam.example"]),
+        ({"Enabled": False}, Rating.APPROXIMATE, []),
+        ({"ContactsTrusted": True}, Rating.APPROXIMATE, ["no@spam.example"]),
+        ({"TrustedListsOnly": True}, Rating.APPROXIMATE, ["no@spam.example", "any@y.example"]),
+        ({"TrustedListsOnly": True, "ContactsTrusted": True}, Rating.MANUAL, []),
+    ],
+)
+def test_junk_lists_as_powershell_has_them(
+    place: Path, more: dict[str, bool], rating: Rating, filed: list[str]
+) -> None:
+    row = {"Identity": ME, "Enabled": True, "TrustedListsOnly": False, "ContactsTrusted": False} | TRUSTED | more
+    (found,) = behaviours("x.json", json.dumps(row).encode())
+    script = convert(found, OWNER)
+    assert script.parts[0].rating is rating
+    for sender in ("no@spam.example", "any@y.example", "boss@x.example"):
+        wanted = ["store message in folder: Junk"] if sender in filed else MISS
+        assert deeds(script.text or "keep;", {"From": sender}, place) == wanted
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_forwarding_of_all_mail_as_get_mailbox_has_it(place: Path, keeps: bool) -> None:
+    row = {"PrimarySmtpAddress": ME, "ForwardingAddress": None, "ForwardingSmtpAddress": "smtp:x@y.example"}
+    (found,) = behaviours("x.json", json.dumps({**row, "DeliverToMailboxAndForward": keeps}).encode())
+    assert found.owner == ME
+    done = deeds(convert(found, OWNER).text, {}, place)
+    assert done == ["redirect message to: <x@y.example>", *(MISS if keeps else ["discard"])]
 
 
 def test_blocked_senders_go_to_junk_unless_they_are_safe(place: Path) -> None:

@@ -23,7 +23,7 @@ TABLE: dict[str, set[str]] = {
     "maillog": {"model", "ledger"},
     "stack": {"wire"},
     "coexist": {"directory", "stack"},
-    "rules": {"wire"},
+    "rules": {"wire", "groupware"},
     "groupware": {"wire"},
     "sharing": {"rules", "plan"},
     "waves": {"copy", "verify", "coexist", "rules", "sharing"},

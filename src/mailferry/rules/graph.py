@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
+from mailferry.groupware import zones
 from mailferry.model.rule import Audience, Behaviour, Deed, OutOfOffice, Predicate, Rule
 from mailferry.rules import values
 from mailferry.rules.names import ACTIONS, CONDITIONS, Row, Shape
@@ -118,12 +119,12 @@ def _out_of_office(origin: str, given: Value) -> OutOfOffice:
 
 
 def _moment(given: Any) -> str:
-    """Graph's dateTimeTimeZone. A zone that is not in the IANA list is told as it is, and is then no time."""
+    """Graph's dateTimeTimeZone, its zone by IANA's name or by Windows'. One that nobody knows is told as it is, and is
+    then no time."""
     if not isinstance(given, Mapping) or not given.get("dateTime"):
         return ""
-    text, zone = str(given["dateTime"]), str(given.get("timeZone") or "UTC")
-    when = values.naive(text)
-    try:
-        return text if when is None else when.replace(tzinfo=ZoneInfo(zone)).isoformat()
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return f"{text} {zone}"
+    text, shown = str(given["dateTime"]), str(given.get("timeZone") or "UTC")
+    when, zone = values.naive(text), zones.named(shown)
+    if when is None:
+        return text
+    return when.replace(tzinfo=ZoneInfo(zone)).isoformat() if zone else f"{text} {shown}"
