@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from mailferry.errors import ItemError, MailferryError, Permanent, RemoteProtocolError, Temporary
 from mailferry.model.account import EwsAccount
@@ -135,7 +135,8 @@ class EwsItemSession:
     async def _read(self, ids: Sequence[str], kind: Kind) -> list[tuple[str, Element | NotCarried]]:
         """What is there of these. A request that fails as a whole is made for each by itself."""
         try:
-            answer = await self.client.call(requests.get_items(ids, _FIELDS[kind], best_body=True))
+            base: Literal["IdOnly", "AllProperties"] = "AllProperties" if kind is Kind.CONTACT else "IdOnly"
+            answer = await self.client.call(requests.get_items(ids, _FIELDS[kind], best_body=True, base=base))
         except (RemoteProtocolError, Permanent) as error:
             if len(ids) == 1:
                 return [(ids[0], NotCarried(ids[0], "", error.message))]

@@ -47,38 +47,9 @@ _PHONES = {
 }
 _POSTAL = {"Business": "work", "Home": "home", "Other": "other"}
 
-CONTACT_FIELDS = (
-    *_COMMON,
-    "contacts:FileAs",
-    "contacts:DisplayName",
-    "contacts:GivenName",
-    "contacts:Initials",
-    "contacts:MiddleName",
-    "contacts:Nickname",
-    "contacts:CompleteName",
-    "contacts:CompanyName",
-    "contacts:AssistantName",
-    "contacts:Birthday",
-    "contacts:BusinessHomePage",
-    "contacts:Children",
-    "contacts:Department",
-    "contacts:Generation",
-    "contacts:JobTitle",
-    "contacts:Manager",
-    "contacts:OfficeLocation",
-    "contacts:Profession",
-    "contacts:SpouseName",
-    "contacts:Surname",
-    "contacts:WeddingAnniversary",
-    "contacts:PhoneticFirstName",
-    "contacts:PhoneticLastName",
-    "contacts:ImAddresses",
-    "contacts:PhoneNumbers",
-    "contacts:PhysicalAddresses",
-    "contacts:EmailAddresses",
-    "contacts:UserSMIMECertificate",
-    "distributionlist:Members",
-)
+CONTACT_FIELDS = ("item:TextBody", "contacts:UserSMIMECertificate")
+"""Beside AllProperties, which hold the rest."""
+
 TASK_FIELDS = (
     *_COMMON,
     "item:ReminderIsSet",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 from xml.sax.saxutils import escape, quoteattr
 
 VERSION = "Exchange2013"
@@ -68,10 +69,10 @@ def _field(name: Field) -> str:
     return f"<t:FieldURI FieldURI={quoteattr(name)}/>"
 
 
-def _shape(kind: str, fields: Sequence[Field], extra: str = "") -> str:
+def _shape(kind: str, fields: Sequence[Field], extra: str = "", base: str = "IdOnly") -> str:
     asked = "".join(map(_field, fields))
     more = f"<t:AdditionalProperties>{asked}</t:AdditionalProperties>" if asked else ""
-    return f"<m:{kind}><t:BaseShape>IdOnly</t:BaseShape>{extra}{more}</m:{kind}>"
+    return f"<m:{kind}><t:BaseShape>{base}</t:BaseShape>{extra}{more}</m:{kind}>"
 
 
 def _ids(ids: Sequence[str]) -> str:
@@ -111,12 +112,20 @@ def find_items(folder: Place, fields: Sequence[Field], *, offset: int = 0, most:
     )
 
 
-def get_items(ids: Sequence[str], fields: Sequence[Field], *, mime: bool = False, best_body: bool = False) -> str:
-    """GetItem: one response message per id, in order. `best_body`: bodies as HTML where there is one."""
+def get_items(
+    ids: Sequence[str],
+    fields: Sequence[Field],
+    *,
+    mime: bool = False,
+    best_body: bool = False,
+    base: Literal["IdOnly", "AllProperties"] = "IdOnly",
+) -> str:
+    """GetItem: one response message per id, in order. `best_body`: bodies as HTML where there is one. `base`: what
+    comes beside the fields; the dictionaries of a contact can be had by AllProperties only, or key by key."""
     extra = f"<t:IncludeMimeContent>{'true' if mime else 'false'}</t:IncludeMimeContent>"
     if best_body:
         extra += "<t:BodyType>Best</t:BodyType>"
-    shape = _shape("ItemShape", fields, extra)
+    shape = _shape("ItemShape", fields, extra, base)
     return f"<m:GetItem>{shape}{_ids(ids)}</m:GetItem>"
 
 
