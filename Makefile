@@ -10,10 +10,10 @@ UV := .tools/bin/uv
 RUN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check soak bench fuzz docs clean
+.PHONY: help demo test test-qmail check soak bench fuzz docs clean
 
 help: ## Show what can be made
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
 .tools/bin/uv:
 	@python3 -c 'import ensurepip' 2>/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-venv; }
@@ -49,6 +49,11 @@ check: .venv/.ready ## Format, lint, types, unit tests (under a minute)
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 	$(RUN)/pytest -q tests/unit tests/protocol
+
+test-qmail: .lab/.ready ## Run the qmail flavour against a notqmail for tests: make test-qmail QMAIL=/opt/qmail-test
+	@QMAIL="$(QMAIL)" $(RUN)/python -c 'from lab import process, qmail; qmail.prefix()' 2>&1 | sed -n '/LabError/,$$p' | sed 's/.*LabError: //'; \
+		[ -x "$(QMAIL)/bin/qmail-send" ]
+	$(AS_ROOT) env QMAIL="$(QMAIL)" $(RUN)/pytest tests/qmail $(GIVE_BACK)
 
 soak: .lab/.ready ## Kill copies at hundreds of random moments (long)
 	$(AS_ROOT) $(RUN)/python -m tests.soak $(GIVE_BACK)

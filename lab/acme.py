@@ -31,6 +31,8 @@ from lab.organisation_ldif import organisation_snapshot
 from lab.postfix import EXCHANGE_DOMAIN, OPEN_DOMAIN, Postfix
 from lab.process import PASSWORD, LabError
 from lab.proxy import TcpProxy
+from lab.qmail import OWNER, Qmail, queue_settings
+from lab.qmail import settings as qmail_settings
 from lab.samba import Samba
 from mailferry.config.settings import read_settings
 from mailferry.ops.stack import postfix_settings
@@ -66,15 +68,16 @@ class Acme:
     """What runs. `source` stands before Exchange's IMAP, to break it. `people` and `groups` as the directory has them
     after its first sync; `groups`: address → uids of members, of groups that anybody may write to and whose members
     are all plain. `directory`: None where Active Directory is the only one. `stopped`: when the open Postfix was
-    (seconds since the epoch)."""
+    (seconds since the epoch). A qmail is both the `postfix`
+    and the store."""
 
     root: Path
     ad: Samba
     directory: OpenLdap | None
-    stores: Mapping[str, OpenDovecot]
+    stores: Mapping[str, OpenDovecot | Qmail]
     exchange: Exchange
     source: TcpProxy
-    postfix: Postfix
+    postfix: Postfix | Qmail
     stopped: list[float] = field(default_factory=list)
     people: tuple[Person, ...] = ()
     groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -176,15 +179,30 @@ class Acme:
 
 
 @contextmanager
-def acme(root: Path, *, size: int = 50, more: str = "", synced: bool = True, only_ad: bool = False) -> Iterator[Acme]:
+def acme(
+    root: Path,
+    *,
+    size: int = 50,
+    more: str = "",
+    synced: bool = True,
+    only_ad: bool = False,
+    qmail: bool = False,
+) -> Iterator[Acme]:
     """Start everything, and bring the people into OpenLDAP, unless that is left to the caller (`synced`, then `read`).
-    `more`: further lines of mailferry.toml's [coexist]. `only_ad`: there is no OpenLDAP."""
+    `more`: further lines of mailferry.toml's [coexist]. `only_ad`: there is no OpenLDAP. `qmail`: one host with qmail
+    and Maildirs instead of Postfix and two Dovecots."""
     with ExitStack() as stack:
         ad = stack.enter_context(Samba(root / "ad", content=organisation_snapshot(size)))
         openldap = None if only_ad else stack.enter_context(OpenLdap(root / "ldap"))
         read = openldap or acme_ad.prepare(ad)
-        stores = {name: stack.enter_context(OpenDovecot(read, name, root / name)) for name in STORES}
-        postfix = Postfix("postfix", lambda here: _rendered(here, root / "mailferry.toml"), root / "postfix")
+        stores: dict[str, OpenDovecot | Qmail]
+        postfix: Postfix | Qmail
+        if qmail:
+            postfix = Qmail(root / "qmail", root / "mailferry.toml", STORES[0])
+            stores = {STORES[0]: postfix}
+        else:
+            stores = {name: stack.enter_context(OpenDovecot(read, name, root / name)) for name in STORES}
+            postfix = Postfix("postfix", lambda here: _rendered(here, root / "mailferry.toml"), root / "postfix")
         store = Dovecot(root / "exchange-store", "exchange", lmtp=True)
         exchange = Exchange(ad, ("127.0.0.1", postfix.exchange_port), store=store, root=root / "exchange")
         stack.enter_context(exchange)
@@ -195,6 +213,8 @@ def acme(root: Path, *, size: int = 50, more: str = "", synced: bool = True, onl
         if synced:
             if openldap is not None:
                 running.ferry("directory", "sync", codes=(0, 1))  # 1: some are left out
+            if isinstance(postfix, Qmail):
+                running.ferry("stack", "apply", "--root", str(postfix.host), codes=(0, 1))
             running.read(size)
         yield running
 
@@ -219,16 +239,7 @@ def _write_settings(here: Acme, more: str) -> None:
         path = here.root / f"password.{name}"
         path.touch(0o600)
         path.write_text(secret)
-    mx = f"-c {here.postfix.config_dir}"
-    lmtp = "".join(f'"{name}" = "127.0.0.1:{store.lmtp_port}"\n' for name, store in here.stores.items())
-    imap = "".join(
-        f"""
-[coexist.stores."{name}"]
-url = "imaps://127.0.0.1:{store.tls_port}?admin={MASTER}&ca={store.ca_file}"
-password = "file:{here.root}/password.store"
-"""
-        for name, store in here.stores.items()
-    )
+    stores = "".join(_store(here, name) for name in here.stores)
     here.config.write_text(
         f"""\
 ledger = "{here.ledger}"
@@ -246,18 +257,7 @@ domains = {json.dumps(DOMAINS)}
 [directory.exchange]
 routing_domain = "{OPEN_DOMAIN}"
 
-[stack.postfix]
-hostname = "mx.acme.example"
-exchange = "127.0.0.1:{here.exchange.postfix.port}"
-exchange_domain = "{EXCHANGE_DOMAIN}"
-exchange_networks = ["127.0.0.0/8"]
-own_networks = ["127.0.0.1/32"]
-listen = "127.0.0.1:{here.postfix.port}"
-listen_exchange = "127.0.0.1:{here.postfix.exchange_port}"
-postqueue = "postqueue {mx}"
-reload = "postfix {mx} reload"
-[stack.postfix.stores]
-{lmtp}
+{_mx(here)}
 [coexist]
 write_target_address = true
 route_store = "{"ad" if here.directory is None else "openldap"}"
@@ -271,16 +271,63 @@ write = true
 [coexist.exchange]
 bind = "{here.ad.admin_dn}"
 password = "file:{here.root}/password.ad"
-{imap}
+{stores}
+{_queue(here)}
+""",
+        encoding="utf-8",
+    )
+
+
+def _mx(here: Acme) -> str:
+    """What takes the organisation's mail."""
+    if isinstance(here.postfix, Qmail):
+        return qmail_settings(here.postfix, ("127.0.0.1", here.exchange.postfix.port), EXCHANGE_DOMAIN)
+    mx = f"-c {here.postfix.config_dir}"
+    lmtp = "".join(
+        f'"{name}" = "127.0.0.1:{store.lmtp_port}"\n'
+        for name, store in here.stores.items()
+        if isinstance(store, OpenDovecot)
+    )
+    return f"""\
+[stack.postfix]
+hostname = "mx.acme.example"
+exchange = "127.0.0.1:{here.exchange.postfix.port}"
+exchange_domain = "{EXCHANGE_DOMAIN}"
+exchange_networks = ["127.0.0.0/8"]
+own_networks = ["127.0.0.1/32"]
+listen = "127.0.0.1:{here.postfix.port}"
+listen_exchange = "127.0.0.1:{here.postfix.exchange_port}"
+postqueue = "postqueue {mx}"
+reload = "postfix {mx} reload"
+[stack.postfix.stores]
+{lmtp}"""
+
+
+def _store(here: Acme, name: str) -> str:
+    """How waves reach its mailboxes."""
+    store = here.stores[name]
+    if isinstance(store, Qmail):
+        where = f"maildir:{store.mail_dir}/{{user}}/Maildir?flavour=courier&owner={OWNER}"
+        return f'[coexist.stores."{name}"]\nurl = "{where}"\n'
+    return f"""
+[coexist.stores."{name}"]
+url = "imaps://127.0.0.1:{store.tls_port}?admin={MASTER}&ca={store.ca_file}"
+password = "file:{here.root}/password.store"
+"""
+
+
+def _queue(here: Acme) -> str:
+    if isinstance(here.postfix, Qmail):
+        return queue_settings(here.postfix, MAILFERRY)
+    mx = f"-c {here.postfix.config_dir}"
+    return f"""\
 [[coexist.queues]]
 name = "mx"
 postqueue = "postqueue {mx}"
 postsuper = "postsuper {mx}"
 reload = "postfix {mx} reload"
 smtp = "127.0.0.1:{here.postfix.port}"
-""",
-        encoding="utf-8",
-    )
+"""
 
 
 def _target(here: Acme) -> str:

@@ -26,10 +26,11 @@ STOP_SECONDS = 15.0
 
 _HEADER = 16384
 _NUMBER = re.compile(rb"^Message-ID: <(\d+)@" + DOMAIN.encode() + rb">\s*$", re.MULTILINE | re.IGNORECASE)
-_CAME = re.compile(r"(\d+)\.M(\d+)P")
+_CAME = re.compile(r"(\d+)\.(?:M(\d+)P)?")
+"""How a Maildir name begins: Dovecot's, or qmail's, which tells whole seconds alone."""
 _BOUNCE = re.compile(rb"^(From: .*(MAILER-DAEMON|mailferry-probe)|Return-Path: <>)", re.MULTILINE | re.IGNORECASE)
 _PASSED = {
-    "open": re.compile(rb"by mx\.acme\.example \(Postfix"),
+    "open": re.compile(rb"by mx\.acme\.example (\(Postfix|with SMTP)"),
     "exchange": re.compile(rb"by exchange\.acme\.internal \(Postfix"),
 }
 
@@ -76,9 +77,10 @@ def copies(acme: Acme) -> tuple[list[Copy], list[str]]:
     as `uid: file`."""
     by_mail = {one.mail: one.uid for one in acme.people} | {one.uid: one.uid for one in acme.people}
     found, strays = [], []
-    places = {EXCHANGE: acme.exchange.store.root, **{name: store.root for name, store in acme.stores.items()}}
+    places = {EXCHANGE: acme.exchange.store.root / "mail"}
+    places |= {name: store.mail_dir for name, store in acme.stores.items()}
     for place, root in places.items():
-        for user, path in _files(root / "mail"):
+        for user, path in _files(root):
             with path.open("rb") as file:
                 header = file.read(_HEADER).replace(b"\r\n", b"\n").partition(b"\n\n")[0]
             uid = by_mail.get(user.lower(), user)
@@ -90,7 +92,7 @@ def copies(acme: Acme) -> tuple[list[Copy], list[str]]:
             came = _CAME.match(path.name)
             assert came is not None, path
             passes = max(len(pattern.findall(header)) for pattern in _PASSED.values())
-            when = int(came[1]) + int(came[2]) / 1e6
+            when = int(came[1]) + int(came[2] or 0) / 1e6
             found.append(Copy(int(number[1]), uid, place, when, passes, hash(header)))
     return found, strays
 
@@ -162,6 +164,6 @@ def judge(acme: Acme, sent: Iterable[Sent]) -> Verdict:
         wrong["bounces and probes"].append(stray)
     for name, postfix in (("open side", acme.postfix), ("exchange", acme.exchange.postfix)):
         for line in postfix.log().splitlines():
-            if "status=bounced" in line or "status=expired" in line:
+            if any(word in line for word in ("status=bounced", "status=expired", ": failure: ")):
                 wrong["bounced"].append(f"{name}: {line[-300:]}")
     return verdict

@@ -25,8 +25,8 @@ from lab.process import workspace
 from mailferry.model.wave import MoveState
 from tests.e2e.moves import HANGS_UP, Done, Running
 
-PACE = 20.0
-"""Messages a second that have to come in throughout."""
+PACE = 20 / 24
+"""How much of the load's rate has to come in throughout."""
 LOOK_SECONDS = 0.02
 
 
@@ -105,7 +105,7 @@ class Fire:
         until = time.time()
         self.load.stop()
         self.acme.drained()
-        assert self.load.pace(self.started, until) >= PACE, "the fire was too low"
+        assert self.load.pace(self.started, until) >= self.load.rate * PACE, "the fire was too low"
         return judge(self.acme, self.load.sent)
 
     def _ask(self, query: str, *values: str) -> list[Any]:
@@ -114,17 +114,26 @@ class Fire:
 
 
 @contextmanager
-def fire(staying: int = 6, *, more: str = "", messages: int = 20, only_ad: bool = False) -> Iterator[Fire]:
-    """Acme with filled mailboxes, under fire from now on. `only_ad`: Active Directory is its only directory."""
+def fire(
+    staying: int = 6,
+    *,
+    more: str = "",
+    messages: int = 20,
+    rate: float = 24.0,
+    only_ad: bool = False,
+    qmail: bool = False,
+) -> Iterator[Fire]:
+    """Acme with filled mailboxes, under fire from now on. `rate`: messages a second. `only_ad`: Active Directory is its
+    only directory. `qmail`: that takes its mail."""
     root = workspace("fire")
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, root)
-        here = stack.enter_context(acme(root, more=more, only_ad=only_ad))
+        here = stack.enter_context(acme(root, more=more, only_ad=only_ad, qmail=qmail))
         plain = [one for one in here.people if one.plain]
         still = tuple(plain[:staying])
         moving = tuple(one for one in here.people if one not in still)
         here.seed(here.people, messages)
-        with Load(here, plain) as load:
+        with Load(here, plain, rate=rate) as load:
             burning = Fire(here, load, moving, still, time.time())
             try:
                 yield burning

@@ -290,11 +290,14 @@ class _Queue:
     async def quiet(self, address: str) -> None:
         await self.listing()
 
-    async def forget(self) -> None:
+    async def follow(self, address: str) -> None:
+        """It asks the directory."""
+
+    async def forget(self, address: str) -> None:
         with self._world.passing("forget"):
             self._world.remembered = ""
 
-    async def forget_or_wait(self, address: str = "") -> None:
+    async def forget_or_wait(self, address: str) -> None:
         with contextlib.suppress(Temporary, ConfigError), self._world.passing("reload"):
             pass
         self._world.remembered = ""

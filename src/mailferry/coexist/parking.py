@@ -113,6 +113,9 @@ class Queue:
         """What is there for an address (the primary one: aliases are resolved on the way in), oldest first."""
         return (await self.listing()).get(address.lower(), [])
 
+    async def follow(self, address: str) -> None:
+        """Nothing is to be done: Postfix asks the directory whenever it takes a message."""
+
     async def forget(self, address: str = "") -> None:
         """Return when Postfix no longer remembers any route from before this call, whoever's."""
         if self.mta.reload:

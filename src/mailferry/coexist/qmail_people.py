@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from mailferry.coexist import people as directory
 from mailferry.coexist.people import People
 from mailferry.directory.mapping import dn_key
+from mailferry.errors import UserError
 from mailferry.net import ldap
 from mailferry.stack.qmail.people import Entry
 
@@ -27,9 +28,12 @@ def everybody(people: People) -> list[Entry]:
     return [_entry(people, one) for one in found]
 
 
-def some(people: People, addresses: Iterable[str]) -> list[Entry]:
-    """Those with these addresses. UserError: nobody has one; IntegrityError: two have."""
-    dns = dict.fromkeys(directory.find(people, address).dn for address in addresses)
+def some(people: People, addresses: Iterable[str]) -> list[Entry] | None:
+    """Those with these addresses; None: nobody has one of them. IntegrityError: two have."""
+    try:
+        dns = dict.fromkeys(directory.find(people, address).dn for address in addresses)
+    except UserError:
+        return None
     found = [directory.read(people, dn, _asked(people)) for dn in dns]
     return [_entry(people, one) for one in found if one is not None]
 

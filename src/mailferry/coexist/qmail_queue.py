@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from mailferry.coexist.parking import (
     COMMAND_SECONDS,
+    GATHER_SECONDS,
     Released,
     Shared,
     Waiting,
@@ -51,6 +52,8 @@ class QmailQueue:
         self.listing = Shared(lambda: listed((*mta.queue, "list")))
         """The whole queue, as it is after the call."""
         self._retry = Shared(lambda: run((*mta.queue, "retry")))
+        self._asked: dict[str, None] = {}
+        self._apply = Shared(self._write, GATHER_SECONDS)
 
     async def waiting(self, address: str) -> list[Waiting]:
         """What is there for a person under any address, oldest first; also what is on its way to Exchange or a store,
@@ -62,9 +65,18 @@ class QmailQueue:
         program(self.mta.reload)
         await self.listing()
 
+    async def follow(self, address: str) -> None:
+        """Have the route of one person written as the directory says, together with those of others who ask now."""
+        self._asked[address] = None
+        await self._apply()
+
     async def forget(self, address: str) -> None:
-        """Have the route of one person written as the directory says."""
-        await run((*self.mta.reload, "-"), f"{address}\n")
+        """As `follow`: nothing else is remembered."""
+        await self.follow(address)
+
+    async def _write(self) -> str:
+        asked, self._asked = self._asked, {}
+        return await run((*self.mta.reload, "-"), "".join(f"{one}\n" for one in asked))
 
     async def forget_or_wait(self, address: str) -> None:
         """As `forget`; waiting alone would not do, so a command that is wrong is Temporary: it may be corrected."""

@@ -33,6 +33,9 @@ class MailQueue(Protocol):
     async def check(self) -> None:
         """Raise what shows, without a change anywhere, that it is out of reach."""
 
+    async def follow(self, address: str) -> None:
+        """Return when the next message for the address is met by the route of now (one may be remembered)."""
+
     async def forget(self, address: str) -> None:
         """Return when mail for the address follows no route from before this call."""
 

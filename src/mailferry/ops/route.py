@@ -16,7 +16,6 @@ from mailferry.coexist import parking, routes
 from mailferry.coexist.contradiction import Side, compare
 from mailferry.coexist.explain import Sides, Step
 from mailferry.coexist.explain import explain as explained
-from mailferry.coexist.qmail_queue import QmailHost
 from mailferry.coexist.queues import MailQueue, queue_of
 from mailferry.coexist.queues import Place as QueuePlace
 from mailferry.config import settings as config
@@ -108,14 +107,13 @@ def change(place: Place, address: str, route: Route, store: str | None, *, dry_r
         raise UserError("there is no such store", about=store, advice=f"the stores of [stack] are {known}")
     fresh = place.hours * 3600
     changed = routes.set_route(place.people, place.ledger, address, route, store, fresh_seconds=fresh, dry_run=dry_run)
-    if not dry_run and isinstance(place.mta, QmailHost):  # also where it was so before: the last may not have got there
-        asyncio.run(_written(place, changed.after.mail))
+    if not dry_run:  # also where it was so before: the last may not have got there
+        asyncio.run(_followed(place, changed.after.mail))
     return changed
 
 
-async def _written(place: Place, address: str) -> None:
-    """Return when every qmail follows the route of somebody."""
-    await asyncio.gather(*(queue_of(one).forget(address) for one in (place.mta, *place.others)))
+async def _followed(place: Place, address: str) -> None:
+    await asyncio.gather(*(queue_of(one).follow(address) for one in (place.mta, *place.others)))
 
 
 def release(place: Place, address: str) -> parking.Released:

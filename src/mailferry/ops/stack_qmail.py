@@ -124,16 +124,17 @@ class Wanted:
 
 def apply(config: Config, wanted: Wanted) -> tree.Applied:
     """Bring this host's homes in step with the directory. Of single people only the route is written; somebody who has
-    no home yet, or a group, makes it a comparison of all."""
+    no home yet, or is nobody, or a group, makes it a comparison of all."""
     settings = qmail_settings(config, wanted.store)
     if wanted.root is not None:
         settings = rooted(settings, wanted.root.resolve())
     assert config.directory is not None
     with tree.locked(settings):
         if wanted.addresses:
-            entries = _read(config, lambda people: qmail_people.some(people, wanted.addresses))
-            homes = [home_of(one, {}, settings) for one in entries]
-            if all(one.kind not in GROUPS for one in entries) and all(tree.knows(settings, home) for home in homes):
+            known = _read(config, lambda people: qmail_people.some(people, wanted.addresses))
+            homes = [home_of(one, {}, settings) for one in known or ()]
+            plain = known is not None and all(one.kind not in GROUPS for one in known)
+            if plain and all(tree.knows(settings, home) for home in homes):
                 written = tree.write(settings, homes, dry_run=wanted.dry_run)
                 return tree.Applied(tuple(written), (), assigned=False, homes=len(homes), addresses=0)
         entries = _read(config, qmail_people.everybody)

@@ -171,8 +171,10 @@ async def set_route(ctx: Context, move: Move, route: Route, only_from: Route) ->
 
 
 async def divert(ctx: Context, move: Move) -> None:
-    """Mail for it waits from now on, on Exchange's side, too."""
+    """Mail for it waits from now on, on Exchange's side, too. That comes last: what Exchange hands over then has to
+    meet a route that takes it."""
     await set_route(ctx, move, Route.PARKED, Route.EXCHANGE)
+    await asyncio.gather(*(queue.follow(move.mail) for queue in ctx.queues))
     if ctx.exchange is not None:
         address = f"{move.uid}@{ctx.open_domain}"
         await finished(asyncio.ensure_future(asyncio.to_thread(ctx.exchange.park, move.source_id, address)))
