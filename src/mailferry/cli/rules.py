@@ -110,6 +110,92 @@ _PASSWORD = click.option(
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Tell what would be done, and change nothing.")
 
 
+@rules_command.command("transport", short_help="Turn the organisation's transport rules into Sieve and Postfix.")
+@click.argument("files", nargs=-1, required=True, metavar="FILE…", type=_FILE)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where transport.sieve, Postfix's tables and transport.csv go. Without it: only the report on the screen.",
+)
+@click.option(
+    "--domain", "domains", multiple=True, metavar="NAME", help="A domain of the organisation; may be repeated."
+)
+@click.option("--junk", default="Junk", show_default=True, metavar="FOLDER", help="Where junk goes.")
+@click.option(
+    "--tables",
+    default="/etc/postfix/transport-rules",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where Postfix's tables will lie.",
+)
+@options.as_json
+def transport_command(
+    files: tuple[Path, ...], output: Path | None, domains: tuple[str, ...], junk: str, tables: Path, as_json: bool
+) -> int:
+    """Turn exports of Get-TransportRule (JSON, CSV, CliXML) into one Sieve script that runs before everybody's own
+    (sieve_before), and settings of Postfix where those say just the same. Needs no server; puts nothing in force.
+
+    Exit code 1: some rules are left for a human to do; the report names them.
+    """
+    from mailferry.ops.transport import convert_files
+    from mailferry.rules.transport import Site
+
+    done = convert_files(files, output, Site(domains, junk), tables)
+    manual = [one for one in done.parts if one.active and not one.place]
+    if as_json:
+        rules = [
+            {
+                "name": one.name,
+                "origin": one.origin,
+                "rating": one.rating.value,
+                "where": one.place,
+                "active": one.active,
+                "notes": one.notes,
+            }
+            for one in done.parts
+        ]
+        document = {"schema": 1, "rules": rules, "main_cf": done.main_cf, "tables": done.tables}
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        return 1 if manual else 0
+    for one in done.parts:
+        state = f"{one.rating.value}, {one.place or 'by hand'}" if one.active else "not active"
+        click.echo(f"{one.name} ({state}){': ' if one.notes else ''}{'; '.join(one.notes)}")
+    click.echo(f"{len(done.parts)} rules, {len(manual)} left to do{f'; written to {output}' if output else ''}")
+    return 1 if manual else 0
+
+
+@rules_command.command("signatures", short_help="Write everybody's signature into files.")
+@click.argument("files", nargs=-1, required=True, metavar="FILE…", type=_FILE)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where a folder for each person goes. Without it: only who has one.",
+)
+@options.as_json
+def signatures_command(files: tuple[Path, ...], output: Path | None, as_json: bool) -> int:
+    """Write the signatures that Get-MailboxMessageConfiguration exports (JSON, CSV, CliXML) as signature.html and
+    signature.txt, in a folder for each person, for their new mail program. Needs no server."""
+    from mailferry.ops.signatures import export
+
+    done = export(files, output)
+    if as_json:
+        people = [
+            {"owner": one.owner, "files": [str(path) for path in one.files], "new": one.new, "replies": one.replies}
+            for one in done
+        ]
+        click.echo(json.dumps({"schema": 1, "signatures": people}, indent=2, ensure_ascii=False))
+        return 0
+    for one in done:
+        click.echo(f"{one.owner}: {', '.join(path.name for path in one.files)}")
+    click.echo(f"{len(done)} people have a signature{f'; written to {output}' if output else ''}")
+    return 0
+
+
 @rules_command.command("upload", short_help="Convert exported rules and upload them by ManageSieve.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE…", type=_FILE)
 @_TO
