@@ -38,6 +38,11 @@ def one_line(text: str) -> str:
     return clean(text).replace("\n", " ").strip()
 
 
+def parameter(text: str) -> str:
+    """A text for a parameter: a slash for each backslash, which some programs take for an escape there, others not."""
+    return one_line(text).replace("\\", "/")
+
+
 def clean_pairs(to: icalendar.Component, *pairs: tuple[str, str]) -> None:
     for name, text in pairs:
         put(to, name, text)
@@ -89,7 +94,7 @@ def person(party: Party, parameters: Mapping[str, str]) -> icalendar.vCalAddress
     """Somebody as a calendar address; one without address as Apple writes it."""
     address = clean(party.address).strip()
     value = icalendar.vCalAddress(f"mailto:{quote(address, safe='@.+-_=~!#$&*/^{|}')}" if address else "invalid:nomail")
-    if name := one_line(party.name):
+    if name := parameter(party.name):
         value.params["CN"] = name
     for key, text in parameters.items():
         value.params[key] = text
@@ -102,7 +107,7 @@ def attach(
     """Attachments inline, links as links; `left_out`: none but links come, since the event ended before that day."""
     old = 0
     for one in attached:
-        name = one_line(one.name)
+        name = parameter(one.name)
         parameters = {"FILENAME": name, "X-FILENAME": name} if name else {}
         if one.reference:
             to.add("ATTACH", icalendar.vUri(clean(one.reference).strip()), parameters=parameters)

@@ -78,6 +78,9 @@ _WITHOUT_CITY = {
 }
 """Names as Windows shows them ("(UTC-05:00) Eastern Time (US & Canada)"), which name no city of IANA's."""
 
+_LIKELY = ("Europe/Berlin", "Europe/London", "America/New_York", "America/Chicago", "America/Denver", "Asia/Shanghai")
+"""Of the zones that share their rules, those where most people live."""
+
 _OFFSET = re.compile(r"^\s*\((?:utc|gmt)[^)]*\)\s*", re.IGNORECASE)
 _BARE_OFFSET = re.compile(r"(?:utc|gmt)\s*([+-])(\d{1,2})(?::?00)?", re.IGNORECASE)
 
@@ -160,7 +163,7 @@ def by_rules(rules: ZoneRules, year: int) -> str:
     """An IANA zone that has exactly these rules in that year and the next, Windows' own choices first; "" for none."""
     if rules.to_daylight is None and rules.to_standard is None and rules.standard == 0:
         return UTC_NAME
-    first = dict.fromkeys(WINDOWS_TO_OLSON.values())
+    first = dict.fromkeys([*_LIKELY, *WINDOWS_TO_OLSON.values()])
     everywhere = [*first, *sorted(zone for zone in available_timezones() if "/" in zone and zone not in first)]
     return next((zone for zone in everywhere if _has(zone, rules, year) and _has(zone, rules, year + 1)), "")
 

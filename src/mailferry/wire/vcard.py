@@ -172,7 +172,8 @@ def _property(number: int, line: bytes) -> Property | Fault:
     encoding = ""
     for found in _PARAMETER.finditer(rest):
         key, equals, value = found[1].partition("=")
-        key, value = key.strip().upper(), value.strip().strip('"')
+        key = key.strip().upper()
+        value = value.strip().strip('"').encode("latin-1").decode("utf-8", "replace")
         if (not equals and key.lower() in _ENCODINGS) or key == "ENCODING":
             encoding = (value or key).lower()
         elif not equals or key == "TYPE":
