@@ -6,6 +6,7 @@ The fake holds the same mailbox as the fake EWS, so that both doors can be compa
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 from lab import process
 from lab.fake_ews import FakeEws
 from lab.fake_ews_store import FakeExchange, FakeMailbox, message, set_field
-from lab.fake_graph import SECRET, FakeGraph, FakeGroupware, Trouble
+from lab.fake_graph import CLIENT, SECRET, TENANT, FakeGraph, FakeGroupware, Trouble
 from mailferry.config.accounts import parse_address
 from mailferry.errors import RemoteProtocolError
 from mailferry.groupware.to_ical import calendar
@@ -27,11 +28,13 @@ from mailferry.model.folder import SpecialUse
 from mailferry.model.groupware import Busy, Contact, Event, Item, NotCarried, Sensitivity, Task
 from mailferry.model.message import Listed
 from mailferry.net.graph import Graph
+from mailferry.net.imap.login import connect
 from mailferry.secret import Secret
 from mailferry.sources.ews import EwsSource
 from mailferry.sources.graph import GraphSource
 from mailferry.sources.graph_items import GraphItemSource
 from tests.e2e.moves import COMMAND
+from tests.protocol.scripted import Script
 
 ALICE = "alice@acme.example"
 NOT_MAIL = (SpecialUse.CALENDAR, SpecialUse.CONTACTS, SpecialUse.TASKS, SpecialUse.NOTES)
@@ -259,6 +262,35 @@ def test_the_token_goes_to_graph_alone(graph: FakeGraph) -> None:
 
     with pytest.raises(RemoteProtocolError, match=r"another host: elsewhere\.example"):
         asyncio.run(follow())
+
+
+def test_imap_logs_in_with_a_token_of_the_application(graph: FakeGraph) -> None:
+    """Two sessions, one token."""
+    steps = [
+        b"* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=XOAUTH2 AUTH=PLAIN] hi\r\n",
+        "AUTHENTICATE XOAUTH2 ",
+        b"{tag} OK [CAPABILITY IMAP4rev1] in\r\n",
+    ]
+    place = f"authority=127.0.0.1:{graph.port}&tenant={TENANT}&client={CLIENT}&ca={graph.certificate}"
+    spoken: list[str] = []
+
+    async def once() -> None:
+        script = Script(steps)
+        server = await asyncio.start_server(script.run, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        connection = await connect(_account(f"imap://{ALICE}@127.0.0.1:{port}?tls=none&{place}", SECRET))
+        await connection.close()
+        server.close()
+        assert script.problem is None
+        spoken.append(base64.b64decode(script.heard[0].split()[-1]).decode())
+
+    async def twice() -> None:
+        await once()
+        await once()
+
+    asyncio.run(twice())
+    assert spoken[0] == spoken[1] and spoken[0].startswith(f"user={ALICE}\1auth=Bearer fake-token-1-")
+    assert graph.seen["token"] == 1
 
 
 # Events, contacts, tasks

@@ -207,7 +207,7 @@ def secret_for(accounts: Sequence[Account], side: str, reference: str | None, va
         for account in accounts
         if isinstance(account, ImapAccount | DavAccount | EwsAccount | GraphAccount)
         and account.secret is None
-        and getattr(account, "certificate", None) is None
+        and getattr(getattr(account, "application", None), "certificate", None) is None
         and getattr(account, "mechanism", None) not in (Mechanism.EXTERNAL, HttpLogin.KERBEROS)
     ]
     if not lacking:

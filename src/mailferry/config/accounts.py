@@ -22,6 +22,7 @@ from mailferry.model.account import (
     ITEM_STORES,
     Access,
     Account,
+    Application,
     DavAccount,
     EwsAccount,
     GraphAccount,
@@ -116,7 +117,9 @@ def parse_address(text: str, *, user: str | None = None, secret: Secret | None =
     port = int(found["port"] or PORTS[found[1]])
     if not 0 < port < 65536:
         raise UserError(f"{port} is not a port", about=text)
+    application = _application(options, text)
     account = ImapAccount(
+        application=application,
         host=found["host"].strip("[]"),
         port=port,
         user=name,
@@ -191,21 +194,17 @@ def _graph(text: str, secret: Secret | None) -> GraphAccount:
     auth = options.pop("auth", "secret")
     if auth not in ("secret", "token"):
         raise UserError(f"auth={auth} is not known", about=text, advice="auth is one of: secret, token")
-    missing = [one for one in ("tenant", "client") if auth == "secret" and not options.get(one)]
-    if not name or missing:
+    application = _application(options, text)
+    if not name or (auth == "secret" and application is None):
         advice = "graph:alice@acme.example?tenant=acme.example&client=APPLICATION-ID (docs/graph.md)"
-        raise UserError(f"it names no {missing[0] if name else 'mailbox'}", about=text, advice=advice)
+        raise UserError(f"it names no {'application' if name else 'mailbox'}", about=text, advice=advice)
     host, _, port = options.pop("host", "graph.microsoft.com").partition(":")
     account = GraphAccount(
         user=unquote(name),
-        tenant=options.pop("tenant", ""),
-        client=options.pop("client", ""),
+        application=application,
         secret=secret,
-        by_token=auth == "token",
-        certificate=options.pop("certificate", None),
         host=host,
         port=int(_number(port or "443", "host", text)),
-        login=options.pop("authority", "login.microsoftonline.com"),
         verify=_yes(options.pop("verify", "yes"), "verify", text),
         ca_file=options.pop("ca", None),
         timeout=_number(options.pop("timeout", "120"), "timeout", text),
@@ -213,6 +212,20 @@ def _graph(text: str, secret: Secret | None) -> GraphAccount:
     )
     _nothing_left(options, text)
     return account
+
+
+def _application(options: dict[str, str], text: str) -> Application | None:
+    """`tenant=`, `client=`, `certificate=FILE`, `authority=HOST`; None where there is no `tenant`."""
+    if "tenant" not in options:
+        return None
+    if not options.get("client"):
+        raise UserError("it names no client", about=text, advice="client=APPLICATION-ID (docs/graph.md)")
+    return Application(
+        options.pop("tenant"),
+        options.pop("client"),
+        options.pop("certificate", None),
+        options.pop("authority", "login.microsoftonline.com"),
+    )
 
 
 def _maildir(text: str) -> MaildirAccount:

@@ -32,12 +32,27 @@ class Mechanism(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Application:
+    """What Entra ID knows a program as, which gets access tokens by a secret or by `certificate` (a PEM file with key
+    and certificate). `login`: the host of Entra ID."""
+
+    tenant: str
+    client: str
+    certificate: str | None = None
+    login: str = "login.microsoftonline.com"
+
+    @property
+    def authority(self) -> str:
+        return f"https://{self.login}/{self.tenant}"
+
+
+@dataclass(frozen=True, slots=True)
 class ImapAccount:
     """One mailbox on one IMAP server.
 
     `user`: whose mailbox. `admin`: who authenticates for it, where that is somebody else: sent as SASL PLAIN's
     authcid with `user` as authzid. Exchange's delegated form `DOMAIN\\\\admin\\\\user` is simply a `user` text.
-    `secret`: password or access token.
+    `secret`: password or access token; with `application` its secret, or the passphrase of its certificate.
     """
 
     host: str
@@ -54,6 +69,7 @@ class ImapAccount:
     timeout: float = 60.0
     pop3_port: int | None = None
     """Where the same mailbox is shown over POP3, for its UIDLs."""
+    application: Application | None = None
 
     @property
     def key(self) -> str:
@@ -198,21 +214,15 @@ class EwsAccount:
 class GraphAccount:
     """One mailbox in Exchange Online, over Microsoft Graph.
 
-    `user`: its userPrincipalName or id. `tenant`, `client`: the directory and the application that reads it; `secret`:
-    the application's, or the passphrase of `certificate` (a PEM file with key and certificate), or with `by_token` an
-    access token. `login`: the host of Entra ID. `requests`: how many may be under way at once (Graph takes four for one
-    application and mailbox).
+    `user`: its userPrincipalName or id. `secret`: of `application`, or the passphrase of its certificate; without one
+    an access token. `requests`: how many may be under way at once (Graph takes four for one application and mailbox).
     """
 
     user: str
-    tenant: str = ""
-    client: str = ""
+    application: Application | None = None
     secret: Secret | None = None
-    certificate: str | None = None
-    by_token: bool = False
     host: str = "graph.microsoft.com"
     port: int = 443
-    login: str = "login.microsoftonline.com"
     verify: bool = True
     ca_file: str | None = None
     timeout: float = 120.0
@@ -222,10 +232,6 @@ class GraphAccount:
     def key(self) -> str:
         """As `ImapAccount.key`."""
         return f"graph:{self.user}"
-
-    @property
-    def authority(self) -> str:
-        return f"https://{self.login}/{self.tenant}"
 
 
 Account = ImapAccount | MaildirAccount | PstAccount | EwsAccount | GraphAccount | DavAccount | IcsAccount

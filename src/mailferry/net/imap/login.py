@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 
 from mailferry.errors import AuthError, ConfigError, MailferryError
 from mailferry.model.account import ImapAccount, Tls
 from mailferry.model.message import Body
+from mailferry.net.entra import token
 from mailferry.net.imap import refusal
 from mailferry.net.imap.connection import Connection
 from mailferry.wire.imap import commands, quirks, sasl
@@ -60,11 +62,13 @@ async def _authenticate(connection: Connection) -> None:
     account = connection.account
     before = connection.capabilities
     connection.capabilities = frozenset()
+    if account.application is not None:
+        account = replace(account, secret=await token(account, f"https://{account.host}/.default"))
     mechanism = sasl.choose(account, before)
     if mechanism == sasl.LOGIN_COMMAND:
         error = await _login_command(connection, before)
     else:
-        error = await _sasl(connection, mechanism, before)
+        error = await _sasl(connection, sasl.exchange(mechanism, account), before)
     if error is not None:
         raise error
 
@@ -90,10 +94,9 @@ async def _login_command(connection: Connection, capabilities: frozenset[str]) -
     return _outcome(connection, await pending.done)
 
 
-async def _sasl(connection: Connection, mechanism: str, capabilities: frozenset[str]) -> MailferryError | None:
-    exchange = sasl.exchange(mechanism, connection.account)
+async def _sasl(connection: Connection, exchange: sasl.Exchange, capabilities: frozenset[str]) -> MailferryError | None:
     async with connection.sending("log in") as pending:
-        line = pending.tag + b" AUTHENTICATE " + mechanism.encode()
+        line = pending.tag + b" AUTHENTICATE " + exchange.mechanism.encode()
         answers = list(exchange.answers)
         if exchange.initial is not None and "SASL-IR" in capabilities:
             line += b" " + sasl.to_initial(exchange.initial)

@@ -29,7 +29,7 @@ LOGIN_COMMAND = "LOGIN command"
 def choose(account: ImapAccount, capabilities: frozenset[str]) -> str:
     """The mechanism's name, or LOGIN_COMMAND. AuthError if the server offers nothing that the account can use."""
     offered = {name[5:] for name in capabilities if name.startswith("AUTH=")}
-    asked = account.mechanism
+    asked = Mechanism.XOAUTH2 if account.application is not None else account.mechanism
     if asked is Mechanism.AUTO:
         if account.secret is None:
             if account.client_certificate is None:
