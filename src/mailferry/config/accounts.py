@@ -364,7 +364,7 @@ def _nothing_left(options: Mapping[str, str], text: str) -> None:
 
 def _shown(text: str) -> str:
     """The address for an error text, without what might be a password in it."""
-    return re.sub(r"(://[^:@/]*):[^@]*@", r"\1:***@", text)
+    return re.sub(r"(://[^:/?]*):[^?]*@", r"\1:***@", text)
 
 
 def read_pairs(
