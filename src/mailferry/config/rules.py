@@ -10,16 +10,25 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from mailferry.config.fields import Table
+from mailferry.config.fields import Reference, Table, Text
 
 
 class RulesSettings(Table):
     """Rules, out-of-office and junk lists, which go with a mailbox (docs/rules-upload.md)."""
 
-    source: Literal["exports", "ldap"] = Field(
+    source: Literal["exports", "ews", "ldap"] = Field(
         default="exports",
-        description="`exports`: files that Exchange's PowerShell, Graph or EWS gave; `ldap`: the attributes of "
-        "`[directory.source]` (mailForwardingAddress, mailReplyText, deliveryMode and their like).",
+        description="`exports`: files that Exchange's PowerShell, Graph or EWS gave; `ews`: Exchange itself, anew with "
+        "each pass; `ldap`: the attributes of `[directory.source]` (mailForwardingAddress, mailReplyText, deliveryMode "
+        "and their like).",
+    )
+    ews: Text | None = Field(
+        default=None,
+        description="Exchange's EWS address without a user, such as `ews://ex1.acme.example?admin=svc`. Default: "
+        "`coexist.source`, where that is one.",
+    )
+    ews_password: Reference | None = Field(
+        default=None, description="Where the password for it is. Default: `coexist.source_password`."
     )
     folder: Path | None = Field(
         default=None,

@@ -18,11 +18,12 @@ from mailferry.model.folder import INBOX, SpecialUse
 from mailferry.model.rule import Behaviour, Junk, Rule
 from mailferry.ops.files import read_export, safe_name, table, write
 from mailferry.plan.folders import PREFERRED
-from mailferry.plan.wellknown import special_use_by_name
+from mailferry.plan.wellknown import folded, special_use_by_name
 from mailferry.rules.convert import Converted, convert
 from mailferry.rules.files import behaviours
 from mailferry.rules.names import Rating
 from mailferry.rules.predicates import Owner
+from mailferry.rules.values import INBOXES
 
 REPORT = "rules.csv"
 _ADDRESS = re.compile(r"[^\s@<>\"]+@[^\s@<>\"]+")
@@ -152,7 +153,8 @@ def _folder(path: str, separator: str) -> str | None:
     if not parts or (len(parts) == 1 and len(parts[0]) > 60 and " " not in parts[0]):
         return None
     use = special_use_by_name(parts[:1])
-    first = INBOX[0] if use is SpecialUse.INBOX else PREFERRED.get(use, parts[0]) if use is not None else parts[0]
+    inbox = folded(parts[0]) in INBOXES
+    first = INBOX[0] if inbox else PREFERRED.get(use, parts[0]) if use is not None else parts[0]
     names = (first, *parts[1:])
     return None if any(separator in name for name in names) else separator.join(names)
 

@@ -7,23 +7,27 @@ a line of the file of owners: never by a name.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path as Files
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 from mailferry.coexist import named
 from mailferry.coexist.people import People, addresses, find_id
+from mailferry.config.accounts import parse_address
+from mailferry.config.rules import RulesSettings
 from mailferry.config.settings import Source
 from mailferry.errors import ConfigError, UserError
 from mailferry.ledger import uploads
 from mailferry.ledger.rows import FolderRow, Lease
 from mailferry.ledger.store import Ledger
 from mailferry.ledger.writer import LedgerThread
-from mailferry.model.account import ImapAccount
-from mailferry.model.folder import INBOX, SpecialUse
-from mailferry.model.rule import Behaviour, Upload
+from mailferry.model.account import EwsAccount, ImapAccount
+from mailferry.model.folder import INBOX, Path, SpecialUse
+from mailferry.model.rule import Behaviour, Deed, Upload
 from mailferry.model.wave import Move
 from mailferry.net import ldap
 from mailferry.net.managesieve import Session, key_of, session
@@ -31,9 +35,12 @@ from mailferry.ops.directory import server_of
 from mailferry.ops.rules import merged, read_owners
 from mailferry.plan.folders import PREFERRED
 from mailferry.plan.wellknown import folded, special_use_by_name
-from mailferry.rules import ldap_attributes
+from mailferry.rules import ews, ldap_attributes
 from mailferry.rules.convert import Script, convert, mentioned
+from mailferry.rules.names import ACTIONS, Shape
 from mailferry.rules.predicates import Owner
+from mailferry.rules.values import INBOXES
+from mailferry.secret import Secret
 from mailferry.waves.behaviour import Rules
 from mailferry.waves.companion import Companion
 from mailferry.waves.context import Directory
@@ -49,7 +56,6 @@ _EXPORTS = frozenset({".json", ".xml", ".clixml", ".csv"})
 _MARK = b"\xef\xbb\xbf"
 """All that PowerShell writes into a file of nothing, at most."""
 _DISTINGUISHED = {
-    "inbox": SpecialUse.INBOX,
     "deleteditems": SpecialUse.TRASH,
     "junkemail": SpecialUse.JUNK,
     "sentitems": SpecialUse.SENT,
@@ -57,8 +63,8 @@ _DISTINGUISHED = {
 }
 """EWS's names of folders (DistinguishedFolderIdNameType) that rules file into."""
 
-Reader = Callable[[Sequence[str]], Behaviour | None]
-"""All addresses of somebody → what their mailbox does; None: nothing is known of it. Blocks."""
+Reader = Callable[[Move, Sequence[str]], Awaitable[Behaviour | None]]
+"""Somebody, and all their addresses → what their mailbox does; None: nothing is known of it."""
 
 
 def companions(site: Site, ledger: LedgerThread, directory: Directory) -> list[Companion]:
@@ -97,7 +103,7 @@ async def converted(
 ) -> Script:
     """Somebody's rules for this server, with the people of the directory and the folders as they were copied."""
     mine, forwards = await directory.call(lambda people, _: _theirs(people, move.source_id))
-    behaviour = await asyncio.to_thread(reader, mine)
+    behaviour = await reader(move, mine)
     if behaviour is None:
         return Script("", ())
     if forwards:  # Postfix does that already, by the directory
@@ -133,7 +139,7 @@ def folder_of(rows: Sequence[FolderRow], path: str) -> str | None:
     if not parts:
         return None
     use = _DISTINGUISHED.get(path.lower()) or special_use_by_name(parts[:1])
-    if use is SpecialUse.INBOX:
+    if folded(parts[0]) in INBOXES:
         parts = (*INBOX, *parts[1:])
     wanted = tuple(map(folded, parts))
     for row in rows:
@@ -157,13 +163,48 @@ def reader_of(site: Site) -> Reader:
     """Where `[coexist.rules]` says that rules are read. ConfigError: there is nothing there."""
     settings = site.coexist.rules
     assert settings is not None
+    if settings.source == "ews":
+        return partial(_of_ews, site, settings)
     if settings.source == "ldap":
         source = site.settings.directory.source if site.settings.directory else None
         if source is None or source.kind != "ldap":
             raise ConfigError("it is not read over LDAP", about="[directory.source]", advice='rules.source = "exports"')
-        return partial(_of_ldap, source)
+        return _in_thread(partial(_of_ldap, source))
     assert settings.folder is not None
-    return Exports(settings.folder, read_owners(settings.owners) if settings.owners else {})
+    return _in_thread(Exports(settings.folder, read_owners(settings.owners) if settings.owners else {}).of)
+
+
+def _in_thread(read: Callable[[Sequence[str]], Behaviour | None]) -> Reader:
+    async def reader(move: Move, mine: Sequence[str]) -> Behaviour | None:
+        return await asyncio.to_thread(read, mine)
+
+    return reader
+
+
+async def _of_ews(site: Site, settings: RulesSettings, move: Move, mine: Sequence[str]) -> Behaviour:
+    from mailferry.net.ews_behaviour import read_behaviour  # its packages are an extra
+
+    address = settings.ews or site.coexist.source
+    reference = settings.ews_password or site.coexist.source_password
+    account = parse_address(address, user=move.mail, secret=Secret.from_reference(reference) if reference else None)
+    if not isinstance(account, EwsAccount):
+        raise ConfigError("it is no ews:// address", about="[coexist.rules] ews", advice="docs/addresses.md")
+    told = await read_behaviour(account)
+    return of_answers(move.mail, told.rules, told.away, told.folders)
+
+
+def of_answers(owner: str, rules: bytes, away: bytes, folders: Mapping[str, Path]) -> Behaviour:
+    """EWS's two answers as one behaviour, with paths in place of the ids of folders."""
+    found = ews.behaviour(owner, "EWS", ElementTree.fromstring(rules))
+    replies = ews.behaviour(owner, "EWS", ElementTree.fromstring(away))
+
+    def placed(deed: Deed) -> Deed:
+        if ACTIONS[deed.what].shape is not Shape.FOLDER:
+            return deed
+        return replace(deed, values=tuple("\\".join(folders[one]) if one in folders else one for one in deed.values))
+
+    here = tuple(replace(rule, actions=tuple(map(placed, rule.actions))) for rule in found.rules)
+    return replace(found, rules=here, out_of_office=replies.out_of_office)
 
 
 def _of_ldap(source: Source, mine: Sequence[str]) -> Behaviour | None:
@@ -174,23 +215,24 @@ def _of_ldap(source: Source, mine: Sequence[str]) -> Behaviour | None:
     if len(found) != 1:
         return None
     (entry,) = found
-    return ldap_attributes.behaviour(
-        mine[0], entry.dn, {name: entry.texts(name) for name in ldap_attributes.ATTRIBUTES}
-    )
+    given = {name: entry.texts(name) for name in ldap_attributes.ATTRIBUTES}
+    return ldap_attributes.behaviour(mine[0], entry.dn, given)
 
 
 @dataclass(slots=True)
 class Exports:
     """A folder of exports of many people, read once, by the first who asks."""
 
-    folder: Path
+    folder: Files
     owners: Mapping[str, tuple[str, ...]]
     _found: dict[str, Behaviour] | None = None
+    _reading: threading.Lock = field(default_factory=threading.Lock)
 
-    def __call__(self, mine: Sequence[str]) -> Behaviour | None:
+    def of(self, mine: Sequence[str]) -> Behaviour | None:
         """UserError: a file is no export, or two mailboxes in them are this one."""
-        if self._found is None:
-            self._found = {one.owner.lower(): one for one in self.read()}
+        with self._reading:
+            if self._found is None:
+                self._found = {one.owner.lower(): one for one in self.read()}
         found = {id(one): one for address in mine if (one := self._found.get(address.lower())) is not None}
         if len(found) > 1:
             both = " and ".join(one.owner for one in found.values())

@@ -15,6 +15,26 @@ _DIGITS = re.compile(r"\d+")
 _CLEAN_MAILBOX = re.compile(r"^[^\\]*:\\")
 
 
+INBOXES = frozenset(
+    (
+        *("inbox", "posteingang", "boîte de réception", "bandeja de entrada", "posta in arrivo", "postvak in"),
+        *("caixa de entrada", "skrzynka odbiorcza", "doručená pošta", "inkorgen", "inkorg", "indbakke", "innboks"),
+        *("saapuneet", "входящие", "вхідні", "входящи", "gelen kutusu", "beérkezett üzenetek", "εισερχόμενα"),
+        *(
+            "受信トレイ",
+            "收件箱",
+            "收件匣",
+            "받은 편지함",
+            "ulazna pošta",
+            "prejeto",
+            "mesaje primite",
+            "safata d'entrada",
+        ),
+    )
+)
+"""What Exchange calls the inbox in people's languages, where IMAP says INBOX to everybody; without case."""
+
+
 def person(text: str) -> str:
     """`"Ann Bell" [SMTP:ann@acme.example]` → the address, `[EX:/o=…]` → the legacyExchangeDN; others as they are."""
     found = _ROUTED.fullmatch(text.strip())
