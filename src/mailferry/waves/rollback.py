@@ -14,7 +14,7 @@ import asyncio
 import logging
 import time
 
-from mailferry.coexist import probe, routes
+from mailferry.coexist import routes
 from mailferry.copy.backwards import copy_back
 from mailferry.copy.progress import Counts
 from mailferry.copy.work import Engine
@@ -25,7 +25,7 @@ from mailferry.stack.postfix.settings import Route
 from mailferry.waves.advance import LAST_SECONDS, Goal
 from mailferry.waves.back import to_exchange
 from mailferry.waves.context import Context
-from mailferry.waves.steps import forget, let_go, patiently, set_route
+from mailferry.waves.steps import forget, let_go, patiently, prove, set_route
 
 log = logging.getLogger("mailferry.waves")
 
@@ -93,9 +93,7 @@ async def _parked(ctx: Context, move: Move, lease: Lease) -> int:
     """From a route that is local or parked already to one that says `exchange`; how many messages could not go."""
     await patiently(ctx, move, lambda: set_route(ctx, move, Route.PARKED, Route.LOCAL))
     await forget(ctx, move)
-    if ctx.probe is not None:
-        ctx.say(move, "a probe message has to wait")
-        await probe.prove(ctx.queues, ctx.probe, move.mail)
+    await prove(ctx, move)
     counts = await _pass(ctx, ctx.parked_engine(), move, lease)
     await patiently(ctx, move, lambda: set_route(ctx, move, Route.EXCHANGE, Route.PARKED))
     return counts.failed
