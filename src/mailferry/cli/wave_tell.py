@@ -1,8 +1,9 @@
-"""`mailferry wave events|letters`: who is told of a wave."""
+"""`mailferry wave events|letters|report`: who is told of a wave, and of all of them."""
 
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,34 @@ def events_command(config: Path | None, ledger: str | None, as_json: bool, follo
     told = wave_events.tell(site, from_start=from_start)
     say(told)
     return 75 if told.trouble else 0
+
+
+@click.command("report", short_help="Write the migration report of the whole organisation.")
+@options.ledger
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("mailferry-migration"),
+    show_default=True,
+    metavar="DIR",
+    help="Where page and tables go.",
+)
+@options.as_json
+def report_command(ledger: str, output: Path, as_json: bool) -> None:
+    """Write how far the whole organisation is: waves, rates, forecast to the end, for how long mail waited, losses,
+    scores, and what waits for whom; as one HTML page with plots, and as CSV and JSON. Reads the ledger alone.
+
+    With --json the data goes to standard output and no file is written.
+    """
+    from mailferry.ledger import open_ledger
+    from mailferry.ops import organisation, organisation_page
+
+    with closing(open_ledger(ledger)) as db:
+        found = organisation.organisation(db)
+        if as_json:
+            click.echo(json.dumps(organisation.document(found), indent=2))
+        else:
+            click.echo(f"report: {organisation_page.write(db, found, output)}")
 
 
 @click.command("letters", short_help="Write to the people who will move, or have moved.")
@@ -101,4 +130,4 @@ def letters_command(
     return 1 if done.refused or done.doubtful else 0
 
 
-COMMANDS = (events_command, letters_command)
+COMMANDS = (events_command, letters_command, report_command)
