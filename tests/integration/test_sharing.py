@@ -74,6 +74,11 @@ class Office:
                 client.create(f'"{folder}"')
                 client.append(f'"{folder}"', "", "", b"Subject: one\r\n\r\none\r\n")
 
+    def subscribed(self, user: str) -> list[str]:
+        with self.opened(user) as client:
+            found = [line.decode() for line in client.lsub('""', "*")[1] if isinstance(line, bytes)]
+        return [line.rpartition(" ")[2] for line in found]
+
     def acl(self, user: str, folder: str) -> dict[str, str]:
         """Rights by person, without the owner's."""
         with imaplib.IMAP4("127.0.0.1", self.store.port) as client:
@@ -182,6 +187,7 @@ def test_what_is_not_wanted_any_more_is_taken_back_and_nothing_else(office: Offi
         assert dan.setacl("Plans", "eva", "lrk")[0] == "OK"
     office.run("apply", "dan@acme.example")
     assert office.acl("dan", "Plans") == {"eva": "eiklrstw", "fay": "lr"}
+    assert office.subscribed("fay") == ["user/dan/Plans"]
     before = office.store.maildir("dan") / ".Plans" / "dovecot-acl"
     changed = before.stat().st_mtime_ns
     again = office.run("plan", str(office.folder / "dan.json"))
@@ -191,7 +197,7 @@ def test_what_is_not_wanted_any_more_is_taken_back_and_nothing_else(office: Offi
     office.run("plan", office.export("dan.json", folder_row("dan", "Plans", "eva", "Reviewer")))
     office.run("apply", "dan@acme.example")
     assert office.acl("dan", "Plans") == {"eva": "klr"}, "what Dan gave himself stays"
-    assert office.states("fay@acme.example") == {"fay Plans": "withdrawn"}
+    assert office.states("fay@acme.example") == {"fay Plans": "withdrawn"} and office.subscribed("fay") == []
 
 
 def test_a_right_waits_until_both_are_there_and_goes_with_either(office: Office) -> None:
@@ -216,7 +222,7 @@ def test_a_shared_mailbox_has_its_members_and_their_names_to_send_with(office: O
     suffix = office.directory.suffix
     crew = {
         "objectClass": [b"groupOfNames", b"mailferryGroup", b"mailferryRecipient"],
-        "member": [jon.encode()],
+        "member": [jon.encode(), f"cn=crew,ou=groups,{suffix}".encode()],
         "mailferrySourceId": [b"ad:crew"],
         "mailferryKind": [b"group"],
         "displayName": [b"The Crew"],
@@ -224,7 +230,8 @@ def test_a_shared_mailbox_has_its_members_and_their_names_to_send_with(office: O
     }
     office.directory.add((f"cn=crew,ou=groups,{suffix}", crew))
     office.add("team", mailferryKind="shared", mailferryEnabled="FALSE", mailferryFullAccess=[ivy])
-    office.mailbox("team", "Done")
+    office.add("far", mailHost="store9", mailferryFullAccess=[ivy])
+    office.mailbox("team", "Done", "Done/Dr. No &- all")
     rows: list[dict[str, Any]] = [
         {"Identity": "team", "User": "crew@acme.example", "AccessRights": ["FullAccess"], "Deny": False},
         {"Identity": "team", "Trustee": "ACME\\ivy", "AccessRights": ["SendAs"], "AccessControlType": "Allow"},
@@ -237,10 +244,15 @@ def test_a_shared_mailbox_has_its_members_and_their_names_to_send_with(office: O
     office.run("apply", "team@acme.example")
     for member in ("ivy", "jon"):
         with office.opened(member) as client:
-            assert client.select("user/team/Done")[0] == "OK" and not client.is_readonly
-            assert b"user/team/Done" in b" ".join(client.list('"user/team/"', "*")[1])  # type: ignore[arg-type]
+            for folder in ("INBOX", "Done", "Done/Dr. No &- all"):
+                assert client.select(f'"user/team/{folder}"')[0] == "OK" and not client.is_readonly
+            assert b"user/team/Done" in b" ".join(client.lsub('""', "*")[1])
     assert office.acl("team", "INBOX") == {"ivy": "eiklprstwx", "jon": "eiklprstwx"}
     assert office.senders("team") == ["ivy", "jon"]
+    far = office.run("apply", "far@acme.example", "team@acme.example", code=1)["grants"]
+    assert [one["why"] for one in far if one["state"] == "wanted"] == [
+        "[coexist.stores] for far@acme.example: store9 is none of the stores: store1"
+    ]
     office.change("jon", mailferryRoute="exchange", mailHost=None)
     office.run("apply", "team@acme.example")
     assert office.senders("team") == ["ivy"] and office.acl("team", "INBOX") == {"ivy": "eiklprstwx"}

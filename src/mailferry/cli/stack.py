@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from mailferry.cli import options
-from mailferry.cli.directory import config as with_ledger
 
 if TYPE_CHECKING:
     from mailferry.config.settings import Settings
@@ -263,35 +262,6 @@ def apply_command(
         for line in stack_qmail.told(applied):
             click.echo(line)
     return 1 if applied.odd else 0
-
-
-@stack_command.command("share", short_help="Let people open the mailboxes that the directory gives them.")
-@click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
-@click.option("--dry-run", is_flag=True, help="Tell what would be granted, and grant nothing.")
-@with_ledger
-@options.as_json
-def share_command(
-    addresses: tuple[str, ...], dry_run: bool, config: Path | None, ledger: str | None, as_json: bool
-) -> int:
-    """Grant whoever has the whole of a mailbox in the directory (mailferryFullAccess) the rights on each of its folders
-    in the store: of all mailboxes that are on the open side, or of those with these primary addresses. May be repeated,
-    as after folders were made.
-
-    Rights are never taken away: those beyond the directory's are told. Exit code 1: something failed.
-    """
-    from mailferry.ops import stack_share, wave
-
-    site = wave.site_of(options.settings_path(config), ledger, options.default_ledger)
-    done = []
-    with wave.opened(site) as db:
-        for one in stack_share.share(site, db, addresses, dry_run=dry_run):
-            done.append(one)
-            if not as_json:
-                for line in stack_share.lines(one, dry_run=dry_run):
-                    click.echo(line)
-    if as_json:
-        _print_json({"dry_run": dry_run, "mailboxes": [asdict(one) for one in done]})
-    return 1 if any(one.failed for one in done) else 0
 
 
 @stack_command.command("dns", short_help="Show the DNS records of a move, and what to do when.")

@@ -80,6 +80,15 @@ class KeepsUidls(Protocol):
         """Give messages (by target uid) these UIDLs; returns the uids where that is not possible."""
 
 
+@runtime_checkable
+class OpensOthers(Protocol):
+    """A target session over a server that shows people each other's mailboxes (RFC 2342 §5)."""
+
+    async def follow(self, owner: str, folder: Folder, *, yes: bool) -> None:
+        """Subscribe a folder of the mailbox of `owner` (as the server knows them) for whose session this is, or no
+        longer. `ItemError` where the server shows no others, or refuses."""
+
+
 class Target(Protocol):
     """One mailbox at a target. `key` and `lanes` as for `Source`."""
 

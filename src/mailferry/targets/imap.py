@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from mailferry.errors import LocalProtocolError
+from mailferry.errors import ItemError, LocalProtocolError
 from mailferry.model.account import ImapAccount
 from mailferry.model.folder import Folder, FolderLimits, Path, Selected, SpecialUse
 from mailferry.model.message import Failed, Headers, Listed, Listing, Message
@@ -98,6 +98,12 @@ class ImapTargetSession:
     async def subscribe(self, folder: Folder) -> None:
         self._first_listing = None
         await storing.subscribe(self.connection, folder)
+
+    async def follow(self, owner: str, folder: Folder, *, yes: bool) -> None:
+        names = self._known_names()
+        if not names.others:
+            raise ItemError("the server shows nobody the mailboxes of others", about=folder.label)
+        await storing.follow(self.connection, names.of_others(owner, folder.path), folder.label, yes=yes)
 
     async def select(self, folder: Folder) -> Selected:
         self._folder = self._selected = self._first_listing = None

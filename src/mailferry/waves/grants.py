@@ -23,6 +23,7 @@ from mailferry.targets.base import TargetSession
 
 _OBSOLETE, _NEW = frozenset("cd"), frozenset("kxte")
 """RFC 4314 §2.1.1: a server tells the old letters beside the new ones that they stand for; setting them gives those."""
+_READS = frozenset("lr")
 Key = tuple[Path, str]
 """A folder of the target, and an identifier."""
 
@@ -84,6 +85,16 @@ def _place(path: Path, places: Mapping[Path, Path]) -> Path:
     return (PREFERRED[use], *path[1:]) if use is not None and use in PREFERRED else path
 
 
+@dataclass(slots=True)
+class Put:
+    """What came of it. `failed`: grant id → why it could not be set; `kept`: person → why something could not be taken
+    back; `seen`: person → folders that they can read now and could not before (True), or the other way round."""
+
+    failed: dict[int, str] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, list[tuple[Folder, bool]]] = field(default_factory=dict)
+
+
 async def put(
     ledger: LedgerThread,
     session: TargetSession,
@@ -91,13 +102,11 @@ async def put(
     want: Wish,
     folders: Sequence[Folder],
     given: Sequence[Given],
-) -> tuple[dict[int, str], dict[str, str]]:
-    """Set what is missing, and take back what is ours (`given`) and not wanted any more. What failed: grant id → why it
-    could not be set, person → why something could not be taken back."""
+) -> Put:
+    """Set what is missing, and take back what is ours (`given`) and not wanted any more."""
     ours = {(one.folder, one.identifier): one for one in given}
     by_path = {folder.path: folder for folder in folders}
-    failed: dict[int, str] = {}
-    kept: dict[str, str] = {}
+    done = Put()
     now: dict[Path, dict[str, str]] = {}
     for key in dict.fromkeys((*want.letters, *ours)):
         path, who = key
@@ -108,13 +117,16 @@ async def put(
             continue
         if path not in now:
             now[path] = {name.casefold(): rights for name, rights in (await session.acl(folder) or {}).items()}
+        mine = Given(owner, person, path, who, old.letters if old else "")
         try:
-            await _one(ledger, session, folder, Given(owner, person, path, who, old.letters if old else ""), now, want)
+            seen = await _one(ledger, session, folder, mine, now, want)
+            if seen is not None:
+                done.seen.setdefault(person, []).append((folder, seen))
         except ItemError as error:
-            failed |= {one.id: f"{folder.label}: {error.message}" for one in want.of.get(key, [])}
+            done.failed |= {one.id: f"{folder.label}: {error.message}" for one in want.of.get(key, [])}
             if key not in want.of:
-                kept[person] = f"{folder.label}: {error.message}"
-    return failed, kept
+                done.kept[person] = f"{folder.label}: {error.message}"
+    return done
 
 
 async def _one(
@@ -124,8 +136,8 @@ async def _one(
     old: Given,
     now: Mapping[Path, Mapping[str, str]],
     want: Wish,
-) -> None:
-    """One identifier on one folder. `old`: with the letters that are ours."""
+) -> bool | None:
+    """One identifier on one folder. `old`: with the letters that are ours. Whether it reads it now; None: as before."""
     wanted = want.letters.get((folder.path, old.identifier), "")
     have = set(now[folder.path].get(old.identifier.casefold(), ""))
     if have & _NEW:
@@ -137,6 +149,8 @@ async def _one(
         await session.set_acl(folder, {old.identifier: _joined("", others | new)})
     if set(old.letters) != new:
         await _note(ledger, old._replace(letters=_joined("", new)))
+    before, after = (letters >= _READS for letters in (have, others | new))
+    return None if before == after else after
 
 
 async def _note(ledger: LedgerThread, row: Given) -> None:

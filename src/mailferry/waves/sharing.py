@@ -8,6 +8,7 @@ next pass tries again; the rights to send need only the person, rights in a mail
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,17 +21,19 @@ from mailferry.ledger.directory import accounts_of
 from mailferry.ledger.rows import DirectoryAccount, Lease
 from mailferry.ledger.store import Ledger
 from mailferry.ledger.writer import LedgerThread
-from mailferry.model.folder import Path
+from mailferry.model.folder import Folder, Path
 from mailferry.model.permission import SENDING, Grant, GrantState
 from mailferry.model.wave import Move
 from mailferry.net import ldap
 from mailferry.net.ldap_errors import Refused, Result
 from mailferry.stack.postfix.settings import Route
-from mailferry.targets.base import Target
+from mailferry.targets.base import OpensOthers, Target
 from mailferry.waves import grants as grants_
 from mailferry.waves.companion import Companion
 from mailferry.waves.context import Directory
 from mailferry.waves.people import Known, check_mapping, read_one, users_of
+
+log = logging.getLogger("mailferry.waves")
 
 SEND_AS = "mailferrySendAs"
 """Who may send with somebody's address: uids. Postfix asks for it; nothing but this module writes it."""
@@ -157,11 +160,33 @@ class Sharing(Companion):
         try:
             folders = await session.folders()
             want = grants_.wish(force, folders, lambda one: sides[one.person].user, places)
-            failed, kept = await grants_.put(self._ledger, session, owner, want, folders, given)
+            done = await grants_.put(self._ledger, session, owner, want, folders, given)
         finally:
             await session.close()
-        failed |= {one.id: kept[one.person] for one in some if one.person in kept and one not in force}
+        for who, folders_ in done.seen.items():
+            await self._show(side.user, sides.get(who), store, folders_)
+        failed = done.failed
+        failed |= {one.id: done.kept[one.person] for one in some if one.person in done.kept and one not in force}
         return failed | {one.id: f"{one.folder}: {_MISSING}" for one in want.missing}
+
+    async def _show(self, owner: str, person: Side | None, store: str, folders: Sequence[tuple[Folder, bool]]) -> None:
+        """Mail programs show what is subscribed: what somebody can open now is, for them; they may end that as they
+        like. Nothing where their own mailbox is elsewhere. What is refused is told in the log alone: the right itself
+        stands."""
+        if person is None or not person.is_open or person.trouble or person.store != store:
+            return
+        try:
+            session = await self._target(store, person.user, person.mail).session()
+            try:
+                if isinstance(session, OpensOthers):
+                    for folder, yes in folders:
+                        await session.follow(owner, folder, yes=yes)
+            finally:
+                await session.close()
+        except Fenced:
+            raise
+        except MailferryError as error:
+            log.warning("%s is not shown what was shared with them: %s", person.mail, error.message)
 
     async def _sending(
         self, owner: str, some: Sequence[Grant], sides: Mapping[str, Side], about: set[str] | None

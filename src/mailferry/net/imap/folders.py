@@ -26,12 +26,13 @@ _UNSELECTABLE = frozenset({"\\NOSELECT", "\\NONEXISTENT"})
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """How this server names folders: `prefix` of the personal namespace (wire form), the separator (None: flat), and
-    the prefixes that are not ours."""
+    """How this server names folders: `prefix` of the personal namespace (wire form), the separator (None: flat), the
+    prefixes that are not ours, and that of other people's mailboxes (b"": there is none)."""
 
     prefix: bytes = b""
     separator: str | None = "/"
     foreign: tuple[bytes, ...] = ()
+    others: bytes = b""
 
     def path(self, name: bytes) -> Path:
         """A wire name as a path; INBOX in any case is `("INBOX",)`."""
@@ -45,6 +46,11 @@ class Names:
         if not (self.prefix and rest is not name) and path[0].upper() == "INBOX":
             path = (*INBOX, *path[1:])
         return path
+
+    def of_others(self, owner: str, path: Path) -> bytes:
+        """The wire name of a folder in somebody else's mailbox."""
+        separator = (self.separator or "").encode("latin-1")
+        return self.others + separator.join(utf7.encode(level) for level in (owner, *path))
 
     def name(self, path: Path) -> bytes:
         """A path as a wire name. Levels must not hold the separator."""
@@ -72,7 +78,8 @@ def _names(events: list[Event]) -> Names:
             prefix, separator = personal[0]
             own = {entry[0] for entry in personal}
             foreign = tuple(entry[0] for entry in (*event.others, *event.shared) if entry[0] and entry[0] not in own)
-            return Names(prefix, separator, foreign)
+            others = next((name for name, _ in event.others if name), b"")
+            return Names(prefix, separator, foreign, others)
     for event in events:
         if isinstance(event, Listed):
             return Names(b"", event.separator)

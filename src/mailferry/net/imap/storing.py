@@ -272,6 +272,12 @@ async def subscribe(connection: Connection, folder: Folder) -> None:
     await connection.run(b"SUBSCRIBE " + commands.mailbox(folder.name.encode("latin-1")), "subscribe the folder")
 
 
+async def follow(connection: Connection, name: bytes, label: str, *, yes: bool) -> None:
+    """Subscribe a folder of somebody else's mailbox, by its wire name, or no longer."""
+    verb, about = (b"SUBSCRIBE ", "subscribe") if yes else (b"UNSUBSCRIBE ", "unsubscribe")
+    await connection.run(verb + commands.mailbox(name), f"{about} {label}")
+
+
 async def set_acl(connection: Connection, folder: Folder, rights: Mapping[str, str]) -> None:
     """RFC 4314 SETACL for each identifier; DELETEACL where it is to have no rights."""
     if "ACL" not in connection.capabilities:
