@@ -31,6 +31,7 @@ def show_command(address: str, config: Path | None, ledger: str | None, as_json:
     from mailferry.ops import route
 
     with route.opened(options.settings_path(config), ledger, options.default_ledger) as place:
+        route.gates(place)  # whether anybody enforces it
         found = restrictions.restriction(place.people, address)
     _show(found, as_json, made=False)
     return 0
@@ -49,6 +50,7 @@ def set_command(address: str, what: str, config: Path | None, ledger: str | None
     from mailferry.ops import route
 
     with route.opened(options.settings_path(config), ledger, options.default_ledger) as place:
+        route.gates(place)  # whether anybody enforces it
         found = restrictions.set_outside(place.people, place.ledger, address, what == "everywhere", dry_run=dry_run)
     _show(found, as_json, made=not dry_run)
     return 0
@@ -68,9 +70,7 @@ def gates_command(config: Path | None, ledger: str | None, as_json: bool, dry_ru
     from mailferry.ops import route
 
     with route.opened(options.settings_path(config), ledger, options.default_ledger) as place:
-        submission = place.settings.submission
-        count = submission.gates if submission is not None else 0
-        found = restrictions.gates(place.people, place.ledger, count, dry_run=dry_run)
+        found = restrictions.gates(place.people, place.ledger, route.gates(place), dry_run=dry_run)
     if as_json:
         click.echo(json.dumps({"schema": 1, **asdict(found), "made": not dry_run}, indent=2))
     else:

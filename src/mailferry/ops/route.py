@@ -19,7 +19,7 @@ from mailferry.coexist.explain import explain as explained
 from mailferry.coexist.queues import MailQueue, queue_of
 from mailferry.coexist.queues import Place as QueuePlace
 from mailferry.config import settings as config
-from mailferry.errors import MailferryError, SafetyStop, UserError, explain
+from mailferry.errors import ConfigError, MailferryError, SafetyStop, UserError, explain
 from mailferry.ledger import open_ledger
 from mailferry.ledger.store import Ledger
 from mailferry.net import ldap
@@ -27,6 +27,7 @@ from mailferry.ops import exchange_side, queues, stack_qmail
 from mailferry.ops.route_store import route_store
 from mailferry.ops.stack import postfix_settings
 from mailferry.stack.postfix.settings import Route
+from mailferry.stack.postfix.settings import Settings as Postfix
 
 EXCHANGE_SECONDS = 10.0
 """How long a domain controller may take to answer."""
@@ -64,8 +65,7 @@ def opened(path: Path, ledger: str | None, default_ledger: Callable[[], str]) ->
 def _mail(whole: config.Settings) -> tuple[Sides, tuple[QueuePlace, ...]]:
     """What takes the organisation's mail, and its queues."""
     if stack_qmail.is_qmail(whole):
-        stores = stack_qmail.section(whole).stores
-        return stack_qmail.qmail_settings(whole, next(iter(stores))), queues.places(whole)
+        return stack_qmail.any_host(whole), queues.places(whole)
     settings = postfix_settings(whole)
     assert whole.stack is not None and whole.stack.postfix is not None
     return settings, (queues.mta_of(whole.stack.postfix),)
@@ -77,6 +77,18 @@ def show(place: Place, address: str) -> tuple[list[Step], Side | None]:
     if not _ADDRESS.fullmatch(address):
         raise UserError("not an address", about=address or "''", advice="for example alice@acme.example")
     return explained(place.people, place.settings, address), _exchange(place, address)
+
+
+def gates(place: Place) -> int:
+    """How many recipients may say which people may send to them. ConfigError: nobody here would enforce it."""
+    if not isinstance(place.settings, Postfix):
+        raise ConfigError(
+            "qmail takes no mail from people who log in, so nobody here enforces what they may send",
+            about="stack.flavour",
+            advice="let people hand in mail at a Postfix with `[stack.postfix]` of its own: docs/stack-qmail.md",
+        )
+    submission = place.settings.submission
+    return submission.gates if submission is not None else 0
 
 
 def warnings(place: Place, address: str) -> tuple[str, ...]:

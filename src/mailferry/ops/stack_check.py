@@ -19,12 +19,13 @@ from mailferry.config.settings import Settings as Config
 from mailferry.directory import mark
 from mailferry.errors import MailferryError, explain
 from mailferry.net import ldap
-from mailferry.ops import stack, stack_radicale, stack_relay
+from mailferry.ops import stack, stack_qmail, stack_radicale, stack_relay
 from mailferry.stack import checkers
 from mailferry.stack.checkers import Told
 from mailferry.stack.file import Kit
 from mailferry.stack.postfix import tables
 from mailferry.stack.postfix.settings import Directory, Endpoint, Settings
+from mailferry.stack.qmail.programs import lookup
 
 SECONDS = 10.0
 LAG_SECONDS = 60.0
@@ -49,6 +50,8 @@ def running(config: Config, kits: list[Kit]) -> Iterator[Told]:
             yield from _dovecot(config, kit)
         elif kit.server == "radicale":
             yield _radicale(config)
+        elif kit.server == "qmail":
+            yield from _qmail(config, kit)
         elif kit.server == "relay":
             relay = stack_relay.relay_settings(config, stack.postfix_settings(config))
             at = _place(relay.base.listen, relay.base.hostname)
@@ -119,6 +122,22 @@ def _postfix(settings: Settings, kit: Kit) -> Iterator[Told]:
     yield from _tables(settings, kit)
     if settings.dns:
         yield from _dns(settings)
+
+
+def _qmail(config: Config, kit: Kit) -> Iterator[Told]:
+    """The listeners of a qmail host, Exchange, and whether its people were compared with the directory of late."""
+    settings = stack_qmail.any_host(config)
+    yield _banner("qmail", "the listener for everybody", _place(settings.listen, settings.hostname), "220")
+    yield _banner("qmail", "Exchange", settings.exchange, "220")
+    found = kit.file("host.json").place
+    assert found is not None
+    what = "everybody was compared with the directory (mailferry stack apply)"
+    try:
+        stale = lookup.read_host(found).is_stale()
+    except (OSError, ValueError, KeyError) as error:
+        yield Told("qmail", what, None, f"{found}: {error}")
+        return
+    yield Told("qmail", what, not stale, "it is too long ago: nobody is refused as unknown now" if stale else "")
 
 
 def _dovecot(config: Config, kit: Kit) -> Iterator[Told]:

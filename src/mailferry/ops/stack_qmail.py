@@ -5,7 +5,6 @@ Invariant: who reads the directory to write holds the host's lock already, so th
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from mailferry.ops.stack_places import endpoint, under
 from mailferry.stack.file import Kit
 from mailferry.stack.qmail import tree
 from mailferry.stack.qmail.files import files, start, stop, trial
-from mailferry.stack.qmail.people import GROUPS, Entry, home_of, plan
+from mailferry.stack.qmail.people import GROUPS, home_of, plan
 from mailferry.stack.qmail.settings import Places, Settings
 
 T = TypeVar("T")
@@ -87,6 +86,11 @@ def qmail_settings(config: Config, store: str | None = None) -> Settings:
     )
 
 
+def any_host(config: Config) -> Settings:
+    """One of the hosts, for what is the same on all."""
+    return qmail_settings(config, next(iter(section(config).stores)))
+
+
 def rooted(settings: Settings, root: Path) -> Settings:
     """The same host below a directory; qmail itself stays where it is, since that is compiled into it."""
     places = settings.places
@@ -143,11 +147,6 @@ def apply(config: Config, wanted: Wanted) -> tree.Applied:
         return tree.apply(settings, plan(entries, settings), limit, dry_run=wanted.dry_run)
 
 
-def read(config: Config) -> list[Entry]:
-    """Everybody, as the directory has them."""
-    return _read(config, qmail_people.everybody)
-
-
 def _read(config: Config, work: Callable[[People], T]) -> T:
     """With the first server that answers. Temporary: none does."""
     directory = lookup(config, section(config).directory)
@@ -179,11 +178,6 @@ def _which(wanted: Qmail, store: str | None) -> str:
         what = "which store is this host?" if store is None else "there is no such store in stack.qmail.stores"
         raise UserError(what, about=store or "qmail", advice=f"--store {' | '.join(names)}")
     return store.lower()
-
-
-def command(text: str) -> tuple[str, ...]:
-    """A command of the settings, split as a shell does it."""
-    return tuple(shlex.split(text))
 
 
 def told(applied: tree.Applied) -> Iterable[str]:

@@ -141,16 +141,16 @@ def _unfit(there: OnExchange, ours: str, step: Step) -> str:
 
 def _way(site: Site) -> Way:
     settings = site.settings
-    postfix = settings.stack.postfix if settings.stack else None
-    if settings.directory is None or postfix is None or not site.open_domain or not settings.directory.mapping.domains:
+    mx = (settings.stack.qmail or settings.stack.postfix) if settings.stack else None
+    if settings.directory is None or mx is None or not site.open_domain or not settings.directory.mapping.domains:
         raise ConfigError(
             "the way to the open side is not known",
-            about="[stack.postfix], directory.exchange.routing_domain, directory.mapping.domains",
+            about="[stack.postfix] or [stack.qmail], directory.exchange.routing_domain, directory.mapping.domains",
             advice="docs/stack-postfix.md has an example",
         )
-    port = int(postfix.listen_exchange.rpartition(":")[2])
+    port = int(mx.listen_exchange.rpartition(":")[2])
     domains = settings.directory.mapping.domains
-    return Way(domains, site.open_domain, postfix.exchange_domain, postfix.hostname, port)
+    return Way(domains, site.open_domain, mx.exchange_domain, mx.hostname, port)
 
 
 def _save(folder: Path, made: Sequence[File]) -> tuple[Path, ...]:
