@@ -207,6 +207,7 @@ def folder_xml(mailbox: FakeMailbox, folder: FakeFolder, shape: _Shape) -> str:
         "folder:UnreadCount": element("UnreadCount", unread) if kind in ("Folder", "TasksFolder") else "",
     }
     extended = {"0x0fff": ("Binary", base64.b64encode(folder.entry_id).decode())}
+    extended["0x0e08"] = ("Long", str(sum(len(one.mime) for one in folder.items.values())))
     extended["0x10f4"] = ("Boolean", str(folder.hidden).lower())
     inner = f'<t:FolderId Id="{folder.id}" ChangeKey="AQ=="/>'
     for uri in fields:

@@ -15,6 +15,7 @@ from mailferry.config.accounts import parse_address
 from mailferry.errors import AuthError, MailferryError, Permanent, RemoteProtocolError, Temporary
 from mailferry.model.account import EwsAccount
 from mailferry.model.message import Failed, Flag, Message
+from mailferry.ops.checking import check
 from mailferry.secret import Secret
 from mailferry.sources.base import select_listed
 from mailferry.sources.ews import EwsSource, EwsSourceSession
@@ -308,3 +309,26 @@ def test_one_message_that_breaks_its_batch_costs_only_itself(fake: FakeEws, alic
     assert (counts.copied, counts.failed) == (11, 1)
     (failure,) = world.failures()
     assert failure.text == "each attempt to bring it ended the connection"
+
+
+# Before a move
+
+
+def test_check_tells_what_is_used_and_what_may_not_be_seen(fake: FakeEws, alice: FakeMailbox) -> None:
+    fill(alice, 3)
+    archive = alice.open_archive()
+    archive.add(archive.known("inbox"), message(text(1)))
+    journal = alice.add_folder("Journal", "IPF.Journal", distinguished="journal")
+    alice.add(journal, message(text(2), item_class="IPM.Activity"))
+    alice.rules = "<t:Rule><t:RuleId>1</t:RuleId><t:DisplayName>r</t:DisplayName><t:Priority>1</t:Priority></t:Rule>"
+    fake.trouble("fault", "ErrorAccessDenied", "GetDelegate")
+    found = asyncio.run(check(account(fake)))
+    assert found.error is None
+    assert found.facts["server"] == "Exchange 2019 or SE (15.2.1544.9)"
+    assert (found.facts["messages"], found.facts["bytes"]) == (3, sum(len(text(one)) for one in (0, 1, 2, 2)))
+    assert found.facts["uses"] == {"journal entries": 1, "archive items": 1, "rules": 1}
+    assert len(found.facts["left_behind"]) == 2
+    assert any("may not see the delegates" in one for one in found.warnings)
+    wrong = asyncio.run(check(account(fake, password="wrong")))
+    assert wrong.error is not None
+    assert wrong.error["exit_code"] == 77

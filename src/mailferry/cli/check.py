@@ -74,6 +74,14 @@ def _print(one: Checked) -> None:
             f"  a file of Outlook ({facts['format']}), {size_text(facts['size'])}; {facts['folders']} folders, "
             f"{facts['messages']} messages, {facts['left_out']} items that are no messages"
         )
+    elif "left_behind" in facts:
+        size = f", {size_text(facts['bytes'])}" if facts["bytes"] is not None else ""
+        click.echo(f"  logged in; server: {facts['server']}; mailbox {facts['identity'] or 'without a GUID'}")
+        click.echo(f"  {facts['folders']} folders, {facts['messages']} messages{size}")
+        if facts["uses"]:
+            click.echo(f"  uses: {', '.join(f'{name} ({count})' for name, count in facts['uses'].items())}")
+        for sentence in facts["left_behind"]:
+            click.echo(f"  - {sentence}")
     elif "capabilities" in facts:
         tls = facts["tls"] or "not encrypted"
         click.echo(f"  logged in, {tls}; server: {facts['quirks']}, “{facts['greeting']}”")

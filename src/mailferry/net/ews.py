@@ -66,11 +66,12 @@ class Answer:
 
 
 class Ews:
-    """A client for one mailbox. `place` of a distinguished folder must name the mailbox under delegate access."""
+    """A client for one mailbox. `server`: its version, once it has answered."""
 
     def __init__(self, account: EwsAccount) -> None:
         self.account = account
         self.about = f"{account.host}:{account.port}"
+        self.server: tuple[int, ...] = ()
         self._as = account.user if account.admin and account.access is Access.IMPERSONATION else ""
         context = None
         if account.tls:
@@ -87,7 +88,7 @@ class Ews:
         )
 
     def place(self, distinguished: str) -> Place:
-        """A distinguished folder of this mailbox."""
+        """A distinguished folder of this mailbox, which must be named under delegate access."""
         of_another = self.account.admin is not None and not self._as
         return Place(distinguished=distinguished, mailbox=self.account.user if of_another else "")
 
@@ -138,6 +139,7 @@ class Ews:
                 async for piece in response.aiter_bytes(1 << 18):
                     splitter.feed(piece)
             payload = answers.tree(splitter.skeleton(), self.about)
+            self.server = answers.server_version(payload) or self.server
             return Answer(payload, list(answers.messages(payload)), contents)
         except MailferryError as error:
             for one in contents:

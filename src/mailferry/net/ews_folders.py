@@ -45,14 +45,16 @@ _DEEPEST = 300
 
 @dataclass(frozen=True, slots=True)
 class EwsFolder:
-    """One folder. `id` is "" for the top of a further tree, which holds nothing itself. `archive`: it lies in the
-    archive mailbox. `default`: it is the mailbox's own calendar, contacts, … (a distinguished one)."""
+    """One folder. `id` is "" for the top of a further tree, which holds nothing itself. `size`: bytes of its items, None
+    where the server does not tell. `archive`: it lies in the archive mailbox. `default`: it is the mailbox's own
+    calendar, contacts, … (a distinguished one)."""
 
     id: str
     path: Path
     use: SpecialUse | None
     folder_class: str
     messages: int
+    size: int | None = None
     hidden: bool = False
     archive: bool = False
     default: bool = False
@@ -74,11 +76,11 @@ async def tree(client: Ews) -> Tree:
     found = _placed(await _below(client, root), root.id, (), named)
     further: list[EwsFolder] = []
     if account.archive:
-        further += await _further(client, client.place("archivemsgfolderroot"), ARCHIVE, archive=True)
+        further += await further(client, client.place("archivemsgfolderroot"), ARCHIVE, archive=True)
     if account.recoverable:
-        further += await _further(client, client.place("recoverableitemsroot"), RECOVERABLE)
+        further += await further(client, client.place("recoverableitemsroot"), RECOVERABLE)
     if account.public:
-        further += await _further(client, Place(distinguished="publicfoldersroot"), PUBLIC, deep=False)
+        further += await further(client, Place(distinguished="publicfoldersroot"), PUBLIC, deep=False)
     taken = {one.path for one in found}
     unique = [one for one in further if one.id or one.path not in taken]
     inbox_first = sorted(_apart([*found, *unique]), key=lambda one: one.path[:1] != INBOX)
@@ -103,15 +105,13 @@ async def distinguished(client: Ews, names: Sequence[str] = tuple(WELL_KNOWN)) -
     return found
 
 
-async def _further(
-    client: Ews, place: Place, name: str, *, archive: bool = False, deep: bool = True
-) -> list[EwsFolder]:
+async def further(client: Ews, place: Place, name: str, *, archive: bool = False, deep: bool = True) -> list[EwsFolder]:
     """A tree beside the mailbox's own; nothing where there is none."""
     try:
         root = await _opened(client, place)
     except (ItemError, Permanent):
         return []
-    top = EwsFolder("", (name,), None, "", 0, archive=archive)
+    top = EwsFolder("", (name,), None, "", 0, 0, archive=archive)
     return [top, *_placed(await _below(client, root, deep), root.id, top.path, {}, archive)]
 
 
@@ -151,7 +151,9 @@ def _placed(
         use = WELL_KNOWN[known] if known else special_use(one.folder_class, one.hidden)
         path = (*top, *levels)
         placed.append(
-            EwsFolder(one.id, path, use, one.folder_class, one.messages, one.hidden, archive, default=known is not None)
+            EwsFolder(
+                one.id, path, use, one.folder_class, one.messages, one.size, one.hidden, archive, known is not None
+            )
         )
     return sorted(placed, key=lambda one: (len(one.path), one.path))
 

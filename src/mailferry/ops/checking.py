@@ -12,7 +12,7 @@ from typing import Any
 from mailferry.config.accounts import Pair
 from mailferry.copy.worker import error_as_dict
 from mailferry.errors import MailferryError, Permanent
-from mailferry.model.account import Account, GraphAccount, ImapAccount, MaildirAccount, PstAccount
+from mailferry.model.account import Account, EwsAccount, GraphAccount, ImapAccount, MaildirAccount, PstAccount
 from mailferry.ops.stores import source_of
 
 
@@ -36,6 +36,11 @@ async def check(account: Account) -> Checked:
             return Checked(account.key, facts, tuple(facts.pop("warnings")))
         if isinstance(account, PstAccount):
             return await asyncio.to_thread(_pst, account)
+        if isinstance(account, EwsAccount):
+            from mailferry.net.ews_probe import probe as probe_ews
+
+            facts = asdict(await probe_ews(account))
+            return Checked(account.key, facts, tuple(facts.pop("warnings")))
         if isinstance(account, GraphAccount):
             from mailferry.net.graph_probe import probe as probe_graph
 

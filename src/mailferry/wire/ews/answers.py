@@ -93,6 +93,14 @@ def _allowed(reference: re.Match[bytes]) -> bytes:
     return reference[0] if fine else b"\xef\xbf\xbd"
 
 
+def server_version(payload: Element) -> tuple[int, ...]:
+    """Major, minor, build and revision of the server that answered; () where it does not tell."""
+    found = payload.getroottree().getroot().find(f"{S}Header/{T}ServerVersionInfo")
+    names = ("MajorVersion", "MinorVersion", "MajorBuildNumber", "MinorBuildNumber")
+    numbers = [found.get(one, "") for one in names] if found is not None else []
+    return tuple(map(int, numbers)) if numbers and all(one.isdigit() for one in numbers) else ()
+
+
 def fault(payload: Element) -> Refusal | None:
     """The refusal that a SOAP fault is, None for an answer."""
     if payload.tag != f"{S}Fault":

@@ -21,6 +21,7 @@ FOLDER_FIELDS = (
     "folder:ParentFolderId",
     "folder:FolderClass",
     "folder:TotalCount",
+    "0x0e08",
     "0x10f4",
     "0x0fff",
 )
@@ -43,13 +44,14 @@ _FLAGGED = "2"  # [MS-OXOFLAG] PidTagFlagStatus
 
 @dataclass(frozen=True, slots=True)
 class FoundFolder:
-    """A folder as EWS shows it. `entry_id`: b"" where the server does not tell."""
+    """A folder as EWS shows it. `entry_id`: b"", `size` None where the server does not tell."""
 
     id: str
     parent: str
     name: str
     folder_class: str
     messages: int
+    size: int | None
     hidden: bool
     entry_id: bytes
 
@@ -79,6 +81,7 @@ def _folder(element: Element) -> FoundFolder:
         name=text(element, "DisplayName"),
         folder_class=text(element, "FolderClass"),
         messages=int(text(element, "TotalCount") or 0),
+        size=int(size) if (size := more.get("0x0e08", "")).isdigit() else None,
         hidden=more.get("0x10f4") == "true",
         entry_id=_bytes(more.get("0x0fff", "")),
     )

@@ -16,6 +16,7 @@ VERSION = "Exchange2013"
 
 MAPI_TAGS = {
     "0x0e06": "SystemTime",  # PidTagMessageDeliveryTime
+    "0x0e08": "Long",  # PidTagMessageSizeExtended
     "0x0fff": "Binary",  # PidTagEntryId
     "0x1081": "Integer",  # PidTagLastVerbExecuted
     "0x1090": "Integer",  # PidTagFlagStatus
