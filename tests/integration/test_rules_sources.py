@@ -23,6 +23,8 @@ from mailferry.model.folder import SpecialUse
 from mailferry.model.rule import Action, Audience, Condition, Deed, OutOfOffice, Predicate
 from mailferry.net import ldap
 from mailferry.net.ews_behaviour import read_behaviour
+from mailferry.ops.rules import Options, convert_files
+from mailferry.ops.rules_fetch import fetch
 from mailferry.ops.wave_rules import Exports, folder_of, of_answers
 from mailferry.secret import Secret
 
@@ -133,6 +135,25 @@ def test_what_exchange_itself_tells(exchange: FakeEws) -> None:
     assert found.rules == () and found.out_of_office is not None and not found.out_of_office.enabled
     with pytest.raises(AuthError):
         asyncio.run(read_behaviour(ews(exchange, "wrong")))
+
+
+def test_fetched_files_are_read_by_the_converter(exchange: FakeEws, tmp_path: Path) -> None:
+    mailbox = exchange.exchange.mailboxes[ANN]
+    bills = mailbox.add_folder("Bills", parent=mailbox.known("inbox"))
+    mailbox.away = "Enabled"
+    mailbox.rules = (
+        "<t:Rule><t:RuleId>x</t:RuleId><t:DisplayName>file</t:DisplayName><t:Priority>1</t:Priority>"
+        "<t:IsEnabled>true</t:IsEnabled><t:Actions><t:MoveToFolder>"
+        f'<t:FolderId Id="{bills.id}"/></t:MoveToFolder></t:Actions></t:Rule>'
+    )
+    source = exchange.address(ANN).replace(f"{ANN}@", "")
+    ben, ann = asyncio.run(fetch(source, Secret("pw"), [ANN, "ann.nobody@acme.example"], tmp_path))
+    assert ben.error and not ben.files
+    assert [path.name for path in ann.files] == [f"{ANN}.rules.xml", f"{ANN}.away.xml"]
+    (done,) = convert_files(ann.files, tmp_path / "sieve", Options({}))
+    assert done.owner == ANN and done.path is not None
+    text = done.path.read_text()
+    assert 'fileinto :create "INBOX/Bills"' in text and "vacation" in text
 
 
 def test_whom_rules_name(own_openldap: OpenLdap) -> None:

@@ -97,6 +97,46 @@ def convert_command(
     return 1 if counts["manual"] else 0
 
 
+@rules_command.command("fetch", short_help="Read rules and out-of-office from Exchange over EWS, into files.")
+@click.argument("people", nargs=-1, required=True, metavar="ADDRESS…")
+@click.option(
+    "--from",
+    "source",
+    required=True,
+    metavar="ADDRESS",
+    help="Exchange, without a user: `ews://ex1.acme.example?admin=svc`.",
+)
+@click.option("--password", metavar="REF", envvar=options.SOURCE_VARIABLE, help=f"Its password: {options.SECRETS}.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    metavar="DIR",
+    help="Where the files go: ADDRESS.rules.xml, ADDRESS.away.xml.",
+)
+@options.as_json
+def fetch_command(people: tuple[str, ...], source: str, password: str | None, output: Path, as_json: bool) -> int:
+    """Ask Exchange for the rules and the out-of-office of these mailboxes, and write the answers as files that `rules
+    convert` and `rules upload` read. Changes nothing on Exchange.
+
+    Exit code 1: a mailbox could not be opened.
+    """
+    from mailferry.ops.rules_fetch import Fetched, fetch
+    from mailferry.secret import Secret
+
+    def say(one: Fetched) -> None:
+        if not as_json:
+            click.echo(f"{one.mail}: {one.error or ', '.join(map(str, one.files))}", err=bool(one.error))
+
+    secret = Secret.from_reference(password) if password else None
+    done = asyncio.run(fetch(source, secret, people, output, say))
+    if as_json:
+        shown = [{"mail": one.mail, "files": [str(path) for path in one.files], "error": one.error} for one in done]
+        click.echo(json.dumps({"schema": 1, "people": shown}, indent=2, ensure_ascii=False))
+    return 1 if any(one.error for one in done) else 0
+
+
 _TO = click.option(
     "--to",
     required=True,
