@@ -265,6 +265,42 @@ def test_one_rule_beyond_it_is_refused_by_its_name(here: Here, tmp_path: Path) -
     assert here.do(address, Session.scripts).names == ()
 
 
+class Little(OpenDovecot):
+    """A store whose Sieve has neither `include` nor `vacation`."""
+
+    def configure(self) -> None:
+        OpenDovecot.configure(self)
+        with self.config_file.open("a") as file:
+            file.write("plugin {\n  sieve_extensions = -include -vacation -vacation-seconds\n}\n")
+
+
+def test_a_server_without_an_extension(here: Here, tmp_path: Path) -> None:
+    """What needs it is left to a human; their own script stays alone, since ours cannot be run beside it."""
+    address, other, ledger = here.add(), here.add(), tmp_path / "ledger.db"
+    away = tmp_path / f"{address}.away.json"
+    away.write_text(json.dumps({"AutoReplyState": "Enabled", "InternalMessage": "Gone.", "Identity": "x"}))
+    files = {"SubjectContainsWords": ["invoice"], "MoveToFolder": "\\Inbox\\Bills"}
+    with Little(here.directory) as store:
+        there = Here(here.directory, store, here.postfix)
+
+        async def own(server: Session) -> None:
+            await server.put("mine", OWN)
+            await server.activate("mine")
+
+        there.do(other, own)
+        rules = export(tmp_path, address, files)
+        done = asyncio.run(upload_files(str(ledger), [rules, away], there.place(), Options({}), activate=True))
+        assert done[0].upload is not None and done[0].upload.state is UploadState.ACTIVE
+        assert [(part["rating"], part["notes"][:1]) for part in done[0].upload.parts] == [
+            ("manual", ["the server does not offer vacation"]),
+            ("exact", []),
+        ]
+        kept = upload(there, ledger, export(tmp_path, other, files))
+        assert "their own script mine stays alone" in kept.put_off and kept.state is UploadState.UPLOADED
+        scripts = there.do(other, Session.scripts)
+        assert (scripts.names, scripts.active) == (("mine",), "mine")
+
+
 def test_no_password_no_person_no_script(here: Here, tmp_path: Path) -> None:
     address = here.add()
     wrong = parse_sieve(here.to, user=address, secret=Secret("wrong"))

@@ -483,6 +483,11 @@ def test_clixml_and_csv_say_the_same() -> None:
     assert script_of(rule).text == ""
 
 
+def test_clixml_with_references_to_characters() -> None:
+    given = CLIXML.replace("Caf_x00E9_", "A &amp; B &#x3C;&#67;&gt; _x005F_x000A_")
+    assert one_rule(given.encode(), "x.xml").name == "A & B <C> _x000A_"
+
+
 def test_an_unknown_condition_is_never_dropped() -> None:
     for rule in (
         one_rule(spelling.powershell({"SomethingNew": ["x"], "DeleteMessage": True})),
