@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -24,7 +22,6 @@ from mailferry.copy.lease import leased
 from mailferry.errors import AuthError
 from mailferry.ledger import items as rows
 from mailferry.ledger import open_ledger
-from mailferry.ledger.store import Ledger
 from mailferry.ledger.writer import LedgerThread
 from mailferry.model.account import DavAccount, Tls
 from mailferry.model.groupware import Attached, Frequency, NotCarried, Recurrence
@@ -249,50 +246,6 @@ def test_a_wrong_password_is_told_at_once(radicale: Radicale, person: str, ledge
     with pytest.raises(AuthError) as refused:
         copy(ledger, MemoryItems(), [wrong])
     assert person in refused.value.about
-
-
-@pytest.mark.parametrize("point", ["items intended:after", "items recorded:before", "items recorded:after"])
-def test_a_killed_run_continues(
-    radicale: Radicale, person: str, ledger: Path, point: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """kill -9 at the ledger's marks; `tests/e2e` kills the command."""
-    source = MemoryItems()
-    for number in range(100):
-        source.put(CALENDAR, event(f"e{number}"))
-
-    child = os.fork()
-    if child == 0:
-        Ledger.hook = staticmethod(lambda here: os.kill(os.getpid(), signal.SIGKILL) if here == point else None)
-        try:
-            copy(ledger, source, targets(radicale, person))
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(child, 0)
-    assert os.WTERMSIG(status) == signal.SIGKILL
-    counts = copy(ledger, source, targets(radicale, person)).total()
-    assert (counts.listed, counts.failed, counts.balanced) == (100, 0, True)
-    assert len(radicale.items(person)) == 100
-    assert copy(ledger, source, targets(radicale, person)).total().copied == 0
-
-
-def test_a_killed_sweep_overwrites_nothing(radicale: Radicale, person: str, ledger: Path) -> None:
-    source, sweep = MemoryItems(), ItemPolicy(source_wins=False)
-    source.put(CALENDAR, event("e", "as it was"))
-
-    child = os.fork()
-    if child == 0:
-        Ledger.hook = staticmethod(
-            lambda here: os.kill(os.getpid(), signal.SIGKILL) if here == "items recorded:before" else None
-        )
-        try:
-            copy(ledger, source, targets(radicale, person), sweep)
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(child, 0)
-    assert os.WTERMSIG(status) == signal.SIGKILL
-    alter(radicale, person, "/e.ics", b"as it was", b"by me")
-    copy(ledger, source, targets(radicale, person), sweep)
-    assert b"by me" in radicale.items(person)["calendar/e.ics"]
 
 
 def verified(place: Path, source: ItemSource, to: Sequence[ItemTarget]) -> list[CollectionVerified]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from mailferry.copy.items_put import Bringing, bring
 from mailferry.copy.progress import Counts
-from mailferry.errors import ItemError, MailferryError, RemoteProtocolError, SafetyStop, Temporary
+from mailferry.errors import Fenced, ItemError, MailferryError, RemoteProtocolError, SafetyStop, Temporary
 from mailferry.ledger import items as rows
 from mailferry.ledger.items import CollectionRow, ItemRow, ItemState, Note
 from mailferry.ledger.rows import Kind as NoteKind
@@ -68,6 +68,7 @@ async def copy_items(
     *,
     owner: Party | None = None,
     patience: int = PATIENCE,
+    run_id: int | None = None,
     progress: Progress = lambda counts, waits: None,
 ) -> ItemsDone:
     """Bring the targets in step with the source, whatever was done before. Of each kind, the first target that holds it
@@ -75,14 +76,43 @@ async def copy_items(
 
     Raises the error that ended it after every sensible attempt; all that was done until then is recorded.
     """
+    pass_id = await ledger.write(lambda db: db.begin_pass(lease, "items", run_id))
+    done, outcome = ItemsDone(), "stopped"
+
+    def tell(waits: str) -> None:
+        progress(done.total(), waits)
+
+    try:
+        await _attempts(ledger, source, targets, lease, policy, owner, patience, done, tell)
+        outcome = "done"
+        return done
+    except MailferryError as error:
+        outcome = f"{type(error).__name__}: {error.message}"
+        raise
+    finally:
+        counts = done.total()
+        with contextlib.suppress(Fenced):
+            await ledger.write(lambda db: db.end_pass(lease, pass_id, outcome, counts.as_dict(), counts.bytes))
+
+
+async def _attempts(
+    ledger: LedgerThread,
+    source: ItemSource,
+    targets: Sequence[ItemTarget],
+    lease: Lease,
+    policy: ItemPolicy,
+    owner: Party | None,
+    patience: int,
+    done: ItemsDone,
+    tell: Callable[[str], None],
+) -> None:
     fruitless, most = 0, -1
     while True:
-        done = ItemsDone()
+        done.collections.clear()  # an attempt goes through all of them
         try:
             async with _opened(source, targets) as (session, open_targets):
-                await _attempt(ledger, session, open_targets, lease, policy, owner, done, progress)
-            progress(done.total(), "")
-            return done
+                await _attempt(ledger, session, open_targets, lease, policy, owner, done, tell)
+            return
         except (Temporary, RemoteProtocolError) as error:
             reached = done.total().done
             fruitless = 0 if reached > most else fruitless + 1
@@ -91,8 +121,9 @@ async def copy_items(
                 raise
             after = error.retry_after if isinstance(error, Temporary) else None
             pause = after if after is not None else min(PAUSE * 2 ** max(0, fruitless - 1), PAUSE_MOST)
-            log.warning("%s: %s; next attempt in %.0f s", source.key, error.message, pause)
-            progress(done.total(), f"{error.message}; next attempt in {pause:.0f} s")
+            waits = f"{error.message}; next attempt in {pause:.0f} s"
+            log.warning("%s: %s", source.key, waits)
+            tell(waits)
             await asyncio.sleep(pause)
 
 
@@ -129,7 +160,7 @@ async def _attempt(
     policy: ItemPolicy,
     owner: Party | None,
     done: ItemsDone,
-    progress: Progress,
+    tell: Callable[[str], None],
 ) -> None:
     collections = await source.collections()
     for collection in collections:
@@ -153,7 +184,7 @@ async def _attempt(
         except (ItemError, SafetyStop) as error:
             one.note = f"{error.message}; {error.advice}" if error.advice else error.message
             await work.failed(error, one.note)
-        progress(done.total(), "")
+        tell("")
     await _missing(ledger, lease, targets, collections, done)
 
 

@@ -562,9 +562,11 @@ class Ledger:
             self._guard(connection, lease)
             connection.execute(pass_.update().where(here).values(**values))
 
-    def passes(self, mailbox_id: int | None = None) -> list[Pass]:
-        """Oldest first."""
+    def passes(self, mailbox_id: int | None = None, *, kind: str | None = "copy") -> list[Pass]:
+        """Oldest first; those over messages, or of another `kind` (`items`), or all."""
         rows = sa.select(*_PASS).order_by(pass_.c.id)
+        if kind is not None:
+            rows = rows.where(pass_.c.kind == kind)
         if mailbox_id is not None:
             rows = rows.where(pass_.c.mailbox_id == mailbox_id)
         with self._read() as connection:

@@ -51,6 +51,7 @@ async def copy_pair(
         lease,
         item_policy(policy),
         patience=policy.patience,
+        run_id=await worker.run_id,
         progress=tell,
     )
     return with_messages(done.total())

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mailferry.ledger import items
+from mailferry.ledger.items import CollectionRow, ItemState
 from mailferry.ledger.rows import Failure, FolderRow, Kind, Mailbox, Pass, Run, Verification
 from mailferry.model.folder import INBOX, Path
 from mailferry.model.state import State
@@ -32,12 +34,12 @@ STATES = {
 def mailboxes(ledger: Ledger, run_id: int | None = None) -> Iterator[dict[str, Any]]:
     """Every mailbox of the ledger, or those that a run worked on, one by one in the order they were first seen."""
     for mailbox in ledger.mailboxes():
-        passes = ledger.passes(mailbox.id)
+        passes = ledger.passes(mailbox.id, kind=None)
         if run_id is not None:
             passes = [one for one in passes if one.run_id == run_id]
             if not passes:
                 continue
-        yield _mailbox(ledger, mailbox, passes, run_id is not None)
+        yield _mailbox(ledger, mailbox, [one for one in passes if one.kind == "copy"], run_id is not None)
 
 
 def run_dict(run: Run) -> dict[str, Any]:
@@ -72,6 +74,32 @@ def _mailbox(ledger: Ledger, mailbox: Mailbox, passes: Sequence[Pass], of_run: b
         ],
         "failures": _failures(ledger, failures, paths),
         "findings": _findings(verified, compared, paths),
+        "collections": [_collection(ledger, row) for row in items.collections(ledger, mailbox.id)],
+    }
+
+
+def _collection(ledger: Ledger, row: CollectionRow) -> dict[str, Any]:
+    """A calendar, an address book: how many items are where, and what is to be told of each that did not come, or came
+    otherwise."""
+    states = items.counts(ledger, row.id)
+    return {
+        "path": list(row.path),
+        "kind": row.kind.value,
+        "place": row.place,
+        "completed": row.completed,
+        "score": row.score,
+        "verified": row.findings,
+        **{state.name.lower(): states.get(state, 0) for state in ItemState},
+        "notes": [
+            {
+                "kind": one.kind.value,
+                "reason": one.reason,
+                "text": one.text,
+                "item_class": one.item_class,
+                "happens": one.happens,
+            }
+            for one in items.notes(ledger, row.id)
+        ],
     }
 
 
