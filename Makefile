@@ -70,6 +70,8 @@ docs: .lab/.ready ## Generate docs/fidelity.md and the reference pages from real
 	$(RUN)/python -m lab.cli_page
 	$(RUN)/python -m lab.settings_page
 	$(RUN)/python -m lab.rules_page
+	$(RUN)/python -m lab.sharing_page
+	$(RUN)/python -m lab.transport_page
 	$(AS_ROOT) $(RUN)/python -m lab.fidelity $(GIVE_BACK)
 
 lock: .tools/bin/uv ## Choose the newest versions of all dependencies

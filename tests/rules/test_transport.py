@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lab import process
+from lab import process, transport_page
 from lab.dovecot import Dovecot
 from mailferry.cli.rules import rules_command
 from mailferry.errors import UserError
@@ -295,6 +295,10 @@ plugin {{
 
 def _messages(folder: Path) -> list[str]:
     return [path.read_text() for path in folder.iterdir()] if folder.exists() else []
+
+
+def test_the_page_is_the_code() -> None:
+    assert transport_page.PAGE.read_text(encoding="utf-8") == transport_page.page()
 
 
 def test_signatures_become_files_with_safe_names(tmp_path: Path) -> None:

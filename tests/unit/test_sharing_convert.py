@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab import sharing_page
 from mailferry.errors import UserError
 from mailferry.model.permission import Access, Everybody, Permission
 from mailferry.rules.names import Rating
@@ -73,9 +74,9 @@ def test_nobody_gets_more_than_they_had(words: set[str]) -> None:
 @pytest.mark.parametrize(
     ("rights", "dav", "rating", "note"),
     [
-        (("Reviewer",), "r", A, "private items"),
-        (("Editor",), "rw", A, "private items"),
-        (("Author",), "r", A, "reads only"),
+        (("Reviewer",), "r", M, "private items"),
+        (("Editor",), "rw", M, "private items"),
+        (("Author",), "r", M, "reads only"),
         (("AvailabilityOnly",), "", M, "busy"),
         (("LimitedDetails",), "", M, "subject and place"),
         (("Contributor",), "", M, "without reading"),
@@ -85,7 +86,7 @@ def test_calendars_and_address_books(rights: tuple[str, ...], dav: str, rating: 
     for folder in ("Calendar", "Kalender", "Contacts\\Clients", "Tasks"):
         one = made(folder, *rights)
         assert (one.dav, one.rights, one.rating) == (dav, "", rating) and note in " ".join(one.notes)
-    assert made("Calendar", "Editor", private=True).rating is E
+    assert "private" not in " ".join(made("Calendar", "Editor", private=True).notes)
     assert "meeting requests" in " ".join(made("Calendar", "Editor", private=True, delegate=True).notes)
 
 
@@ -208,6 +209,10 @@ def test_another_export_is_refused_with_its_line() -> None:
     with pytest.raises(UserError, match="no permission") as caught:
         permissions("x.json", b'[{"Name": "a rule", "MoveToFolder": "x"}]')
     assert caught.value.about == "x.json:1"
+
+
+def test_the_page_is_the_code() -> None:
+    assert sharing_page.PAGE.read_text(encoding="utf-8") == sharing_page.page()
 
 
 def test_ews() -> None:

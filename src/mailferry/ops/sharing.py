@@ -126,9 +126,6 @@ def _line(one: Converted, finder: Finder) -> Line:
     why = owner if isinstance(owner, str) else found.why
     if why or isinstance(owner, str):
         return Line(replace(one, rating=Rating.MANUAL, carried=False, notes=(*one.notes, why)))
-    if asked.access is Access.FOLDER and not one.rights:
-        advice = "calendars and address books: give it on the calendar server"
-        return Line(replace(one, rating=Rating.MANUAL, carried=False, notes=(*one.notes, advice)))
     if found.group:
         member = f"as a member of {found.group}, as it is today"
         one = replace(

@@ -59,7 +59,9 @@ def convert(one: Permission) -> Converted:
     if isinstance(one.user, str) and one.user.upper().startswith(("S-1-5-21-", "NT USER:S-1-")):
         return _manual(one, "an account that is gone from the directory: nothing to do unless somebody misses it")
     if one.access in SENDING:
-        return Converted(one, Rating.EXACT, carried=True, notes=_sending(one))
+        if one.access is Access.ON_BEHALF:
+            return Converted(one, Rating.APPROXIMATE, carried=True, notes=("messages do not say on whose behalf",))
+        return Converted(one, Rating.EXACT, carried=True)
     if one.access is Access.FULL:
         if not any(right.lower() == "fullaccess" for right in one.rights):
             return _manual(one, f"{_list(one.rights)}: a right of administrators; give it on the new servers by hand")
@@ -105,19 +107,19 @@ def _messages(one: Permission, rights: set[str]) -> Converted:
 
 
 def _dav(one: Permission, rights: set[str], busy: list[str]) -> Converted:
-    """Radicale's permissions: `r` sees all, `w` changes all; nothing between."""
+    """Radicale's permissions: `r` sees all, `w` changes all; nothing between. Given by a human."""
     if READ not in rights:
         told = busy[0] if busy else "may add without reading"
         return _manual(one, f"{told}: the calendar server cannot give less than reading everything")
-    lost = ["the owner's private items are seen, too"] if not one.private else []
+    lost = ["give it on the calendar server"]
+    if not one.private:
+        lost.append("private items would be seen, too")
     everything = {"EditAllItems", "DeleteAllItems", CREATE} <= rights
     if not everything and rights & {"EditAllItems", "DeleteAllItems", CREATE, "EditOwnedItems", "DeleteOwnedItems"}:
         lost.append("reads only, as whoever may change something may change everything")
     if one.delegate:
         lost.append("meeting requests go to the owner alone: a rule can send them on")
-    return Converted(
-        one, Rating.APPROXIMATE if lost else Rating.EXACT, "", "rw" if everything else "r", True, tuple(lost)
-    )
+    return Converted(one, Rating.MANUAL, "", "rw" if everything else "r", False, tuple(lost))
 
 
 def _everybody(one: Permission, rights: set[str], busy: list[str]) -> Converted:
@@ -126,10 +128,6 @@ def _everybody(one: Permission, rights: set[str], busy: list[str]) -> Converted:
     if one.user is Everybody.ANONYMOUS:
         return _manual(one, "people outside may see it: publish it in another way, if that was meant")
     return _manual(one, "everybody of the organisation may open it: name a group or people instead")
-
-
-def _sending(one: Permission) -> tuple[str, ...]:
-    return ("messages do not show `on behalf of`",) if one.access is Access.ON_BEHALF else ()
 
 
 def _nothing(one: Permission, why: str) -> Converted:
