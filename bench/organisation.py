@@ -24,7 +24,7 @@ LATE = (
     (_.ROLLED_BACK, 0.03),
     (_.PLANNED, 0.2),
 )
-REASONS = ("unreadable", "fake", "too-large", "bad-date", "target-refused")
+REASONS = ("unreadable", "rendering-failed", "too-large", "internal-date", "refused")
 
 
 def fill(ledger: Ledger, people: int, now: float, *, per_wave: int = 400, moved: float = 0.62, seed: int = 1) -> None:
@@ -55,21 +55,32 @@ def fill(ledger: Ledger, people: int, now: float, *, per_wave: int = 400, moved:
             error = "the verification's score is Poor"
         boxes.append(
             {
-                "id": box, "source_key": f"imaps://{mail}@ex1", "target_key": f"imaps://{number}@store1",
-                "identity": None, "state": "active", "lease_epoch": 1,
+                "source_key": f"imaps://{mail}@ex1",
+                "target_key": f"imaps://{number}@store1",
+                "identity": None,
+                "state": "active",
+                "lease_epoch": 1,
             }
         )
         moves.append(
             {
-                "wave_id": of + 1, "source_id": f"ad:{number}", "mail": mail, "uid": f"person{number}",
-                "kind": "mailbox", "source_user": mail, "target_user": f"person{number}",
-                "store": f"store{1 + number % 4}.acme.example", "mailbox_id": box, "state": state.value,
-                "entered": released or day, "parked": parked, "released": released, "error": error,
-
-                    "evidence": {},
-                    "approvals": [],
-                    "forecast": {"bytes": size, "messages": messages, "seconds": size / 4e6}
-                ,
+                "wave_id": of + 1,
+                "source_id": f"ad:{number}",
+                "mail": mail,
+                "uid": f"person{number}",
+                "kind": "mailbox",
+                "source_user": mail,
+                "target_user": f"person{number}",
+                "store": f"store{1 + number % 4}.acme.example",
+                "mailbox_id": box,
+                "state": state.value,
+                "entered": released or day,
+                "parked": parked,
+                "released": released,
+                "error": error,
+                "evidence": {},
+                "approvals": [],
+                "forecast": {"bytes": size, "messages": messages, "seconds": size / 4e6},
             }
         )
         if state is _.PLANNED:
@@ -78,21 +89,25 @@ def fill(ledger: Ledger, people: int, now: float, *, per_wave: int = 400, moved:
         for step, (part, length) in enumerate(((0.97, size / 4e6), (0.02, 60.0), (0.01, 8.0))):
             passes.append(
                 {
-
-                        "mailbox_id": box,
-                        "kind": "copy",
-                        "started": at,
-                        "ended": min(now, at + length),
-                        "outcome": "done"
-                    ,
-                    "counts": {"listed": messages, "copied": int(messages * part)}, "bytes": int(size * part),
+                    "mailbox_id": box,
+                    "kind": "copy",
+                    "started": at,
+                    "ended": min(now, at + length),
+                    "outcome": "done",
+                    "counts": {"listed": messages, "copied": int(messages * part)},
+                    "bytes": int(size * part),
                 }
             )
             at = (parked or at + DAY) if step == 1 else at + DAY
         folders.append(
             {
-                "mailbox_id": box, "source_path": ["Sync Issues"], "source_name": "Sync Issues", "listed": 3,
-                "excluded": "sync-issues", "adopted": False, "source_messages": 3,
+                "mailbox_id": box,
+                "source_path": ["Sync Issues"],
+                "source_name": "Sync Issues",
+                "listed": 3,
+                "excluded": "sync-issues",
+                "adopted": False,
+                "source_messages": 3,
             }
         )
         worse = chance.random() < 0.06
@@ -105,15 +120,20 @@ def fill(ledger: Ledger, people: int, now: float, *, per_wave: int = 400, moved:
         for _item in range(chance.choices((0, 1, 4), (0.9, 0.08, 0.02))[0]):
             failures.append(
                 {
-                    "mailbox_id": box, "folder_id": number + 1, "source_uid": _item + 1, "kind": "message",
-                    "reason": chance.choice(REASONS), "text": "it said so", "first_pass": 1, "last_pass": 1,
+                    "mailbox_id": box,
+                    "folder_id": number + 1,
+                    "source_uid": _item + 1,
+                    "kind": "failed",
+                    "reason": chance.choice(REASONS),
+                    "text": "it said so",
+                    "first_pass": 1,
+                    "last_pass": 1,
                     "resolved": False,
                 }
             )
     with ledger.transaction(), ledger._write() as connection:
         for number in range(waves):
             values = {
-                "id": number + 1,
                 "name": f"wave-{number + 1:03}",
                 "state": "open",
                 "created": begun,

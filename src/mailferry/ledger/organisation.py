@@ -210,7 +210,7 @@ def people(ledger: Ledger, *, waiting: bool = False) -> Iterator[Someone]:
     latest = _verified().subquery()
     scored = sa.select(verification.c.mailbox_id, verification.c.score).join(latest, latest.c.id == verification.c.id)
     with ledger._read() as connection:
-        score: dict[int | None, str] = dict(connection.execute(scored).tuples())  # a join would be quadratic
+        score = {row.mailbox_id: row.score for row in connection.execute(scored)}  # a join would be quadratic
         for row in connection.execute(query):
             state, words = MoveState(row.state), score.get(row.mailbox_id)
             times = (row.entered, row.parked, row.released)
