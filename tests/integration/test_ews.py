@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from lab.fake_ews import FakeEws
 from lab.fake_ews_store import FakeExchange, FakeMailbox, message, set_field
 from lab.process import make_certificate
+from mailferry.cli.main import cli
 from mailferry.config.accounts import parse_address
 from mailferry.errors import AuthError, MailferryError, Permanent, RemoteProtocolError, Temporary
 from mailferry.model.account import EwsAccount
@@ -332,3 +335,40 @@ def test_check_tells_what_is_used_and_what_may_not_be_seen(fake: FakeEws, alice:
     wrong = asyncio.run(check(account(fake, password="wrong")))
     assert wrong.error is not None
     assert wrong.error["exit_code"] == 77
+
+
+def test_survey_tells_who_uses_what(
+    fake: FakeEws,
+    alice: FakeMailbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fill(alice, 2)
+    alice.add(alice.known("notes"), message(text(3), item_class="IPM.StickyNote"))
+    bob = fake.exchange.add("bob@acme.example", "pw")
+    bob.rules = "<t:Rule><t:RuleId>1</t:RuleId><t:DisplayName>r</t:DisplayName></t:Rule>"
+    fake.exchange.passwords["svc"] = "secret"
+    fake.exchange.impersonators.add("svc")
+    people = "".join(
+        f"dn: cn={name}\nobjectClass: user\nsAMAccountName: {name}\nmail: {name}@acme.example\ncn: {name}\n"
+        f"sn: {name}\nmsExchRecipientTypeDetails: 1\nproxyAddresses: SMTP:{name}@acme.example\n\n"
+        for name in ("alice", "bob", "gone")
+    )
+    (tmp_path / "people.ldif").write_text("version: 1\n\n" + people)
+    (tmp_path / "mailferry.toml").write_text(
+        '[directory.source]\nkind = "ldif"\nurl = "people.ldif"\n'
+        '[directory.target]\nurl = "ldap://127.0.0.1"\nsuffix = "dc=acme,dc=example"\n'
+    )
+    monkeypatch.setenv("MAILFERRY_SOURCE_PASSWORD", "secret")
+    out = tmp_path / "out"
+    where = ["--config", str(tmp_path / "mailferry.toml"), "--out", str(out)]
+    cli(["survey", *where, "--sizes", fake.address("{user}", "admin=svc"), "--user", "mail"], standalone_mode=False)
+    assert "used by: notes 1, rules 1" in capsys.readouterr().out
+    with (out / "recipients.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert (rows["alice"]["messages"], rows["alice"]["uses"]) == ("2", "notes 1")
+    assert rows["alice"]["left_behind"].startswith("1 sticky notes become")
+    assert rows["bob"]["uses"] == "rules 1"
+    assert "ErrorNonExistentMailbox" in rows["gone"]["trouble"]
+    assert json.loads((out / "survey.json").read_text())["uses"] == {"notes": 1, "rules": 1}

@@ -14,7 +14,7 @@ from mailferry.cli.directory import progress_lines
 from mailferry.cli.show import size_text
 
 if TYPE_CHECKING:
-    from mailferry.model.account import ImapAccount
+    from mailferry.model.account import EwsAccount, ImapAccount
     from mailferry.model.recipient import Recipient
 
 USERS = ("account", "mail", "principal")
@@ -61,9 +61,10 @@ def survey_command(
 ) -> None:
     """Count what there is, who works in whose mailbox, and who could move first; write a page, a CSV and a JSON file.
 
-    Reads the source of the settings (`[directory.source]`), and with --sizes the mailboxes over IMAP. Changes nothing.
+    Reads the source of the settings (`[directory.source]`), and with --sizes the mailboxes over IMAP or EWS; EWS also
+    tells who uses calendars, rules, delegates, archives and public folders. Changes nothing.
     """
-    from mailferry.ops.survey import survey, totals
+    from mailferry.ops.survey import survey, totals, users
     from mailferry.ops.survey_report import survey_data, write_survey
 
     address = _address(sizes, user, source_password) if sizes is not None else None
@@ -81,6 +82,8 @@ def survey_command(
         size = f", {size_text(sums['bytes'])}" if sums["bytes"] else ""
         failed = f"; {sums['failed']} could not be opened" if sums["failed"] else ""
         click.echo(f"{sums['opened']} mailboxes opened: {sums['messages']} messages{size}{failed}")
+        if used := users(found):
+            click.echo(f"  used by: {', '.join(f'{name} {count}' for name, count in used.items())}")
     largest = f", the largest of {len(found.clusters[0].members)}" if found.shared_clusters else ""
     click.echo(f"{len(found.shared_clusters)} clusters{largest}; {len(found.suggestion.waves)} suggested waves")
     for one in found.advice[:_SHOWN]:
@@ -88,25 +91,26 @@ def survey_command(
     click.echo(f"report: {page}")
 
 
-def _address(template: str, user: str, reference: str | None) -> Callable[[Recipient], ImapAccount | None]:
+def _address(template: str, user: str, reference: str | None) -> Callable[[Recipient], ImapAccount | EwsAccount | None]:
     """How to open a recipient's mailbox. UserError for a template that makes no sense, before anything is read."""
     from mailferry.config.accounts import parse_address
     from mailferry.errors import UserError
-    from mailferry.model.account import ImapAccount, Mechanism
+    from mailferry.model.account import EwsAccount, ImapAccount, Mechanism
 
     example = parse_address(template, user="somebody@example")
-    if not isinstance(example, ImapAccount):
-        raise UserError("sizes are looked up over IMAP", about=template, advice="--sizes 'imaps://{user}@HOST'")
+    if not isinstance(example, ImapAccount | EwsAccount):
+        advice = "--sizes 'imaps://{user}@HOST' or 'ews://{user}@HOST'"
+        raise UserError("sizes are looked up over IMAP or EWS", about=template, advice=advice)
     if example.mechanism is Mechanism.EXTERNAL:
         secret = None
     else:
         secret = options.secret_for([example], "source", reference, options.SOURCE_VARIABLE)
 
-    def address(one: Recipient) -> ImapAccount | None:
+    def address(one: Recipient) -> ImapAccount | EwsAccount | None:
         name: Any = getattr(one, user)
         if not name:
             return None
         found = parse_address(template, user=name, secret=secret)
-        return found if isinstance(found, ImapAccount) else None
+        return found if isinstance(found, ImapAccount | EwsAccount) else None
 
     return address

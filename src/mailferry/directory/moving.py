@@ -8,7 +8,7 @@ each other.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mailferry.directory.sharing import Cluster, Edge
 from mailferry.model.recipient import Recipient, RecipientKind
@@ -22,12 +22,16 @@ LARGE_MESSAGES = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What is in a mailbox. `bytes` None: the server does not tell. `failure`: why it could not be opened, else ""."""
+    """What is in a mailbox. `bytes` None: the server does not tell. `uses`: how many of what beside messages (`events`,
+    `rules`, …), and `left_behind`, as sentences, what the target cannot hold: both where EWS told. `failure`: why it
+    could not be opened, else ""."""
 
     bytes: int | None = None
     messages: int | None = None
     folders: int | None = None
     failure: str = ""
+    uses: Mapping[str, int] = field(default_factory=dict)
+    left_behind: tuple[str, ...] = ()
 
 
 NOT_LOOKED = Size()

@@ -45,8 +45,8 @@ _DEEPEST = 300
 
 @dataclass(frozen=True, slots=True)
 class EwsFolder:
-    """One folder. `id` is "" for the top of a further tree, which holds nothing itself. `size`: bytes of its items, None
-    where the server does not tell. `archive`: it lies in the archive mailbox. `default`: it is the mailbox's own
+    """One folder. `id` is "" for the top of a further tree, which holds nothing itself. `size`: bytes of its items,
+    None where the server does not tell. `archive`: it lies in the archive mailbox. `default`: it is the mailbox's own
     calendar, contacts, … (a distinguished one)."""
 
     id: str
@@ -74,15 +74,15 @@ async def tree(client: Ews) -> Tree:
     root = await _opened(client, client.place("msgfolderroot"))
     named = await distinguished(client)
     found = _placed(await _below(client, root), root.id, (), named)
-    further: list[EwsFolder] = []
+    beside: list[EwsFolder] = []
     if account.archive:
-        further += await further(client, client.place("archivemsgfolderroot"), ARCHIVE, archive=True)
+        beside += await further(client, client.place("archivemsgfolderroot"), ARCHIVE, archive=True)
     if account.recoverable:
-        further += await further(client, client.place("recoverableitemsroot"), RECOVERABLE)
+        beside += await further(client, client.place("recoverableitemsroot"), RECOVERABLE)
     if account.public:
-        further += await further(client, Place(distinguished="publicfoldersroot"), PUBLIC, deep=False)
+        beside += await further(client, Place(distinguished="publicfoldersroot"), PUBLIC, deep=False)
     taken = {one.path for one in found}
-    unique = [one for one in further if one.id or one.path not in taken]
+    unique = [one for one in beside if one.id or one.path not in taken]
     inbox_first = sorted(_apart([*found, *unique]), key=lambda one: one.path[:1] != INBOX)
     return Tree(tuple(inbox_first), mailbox_guid(root.entry_id))
 

@@ -23,7 +23,11 @@ _USES = {
     SpecialUse.NOTES: "notes",
     SpecialUse.JOURNAL: "journal entries",
 }
-_VERSIONS: dict[tuple[int, ...], str] = {(15, 0): "Exchange 2013", (15, 1): "Exchange 2016", (15, 2): "Exchange 2019 or SE"}
+_VERSIONS: dict[tuple[int, ...], str] = {
+    (15, 0): "Exchange 2013",
+    (15, 1): "Exchange 2016",
+    (15, 2): "Exchange 2019 or SE",
+}
 _DELEGATE_LIMIT = 27
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from mailferry.directory.survey import Survey
 from mailferry.directory.survey import survey as count
 from mailferry.directory.sync import Progress
 from mailferry.errors import AuthError, MailferryError, UserError
-from mailferry.model.account import ImapAccount
+from mailferry.model.account import EwsAccount, ImapAccount
 from mailferry.model.recipient import Finding, Recipient
 from mailferry.ops.directory import reader_of, source_key
 from mailferry.tasks import together
@@ -30,7 +31,8 @@ REFUSED_AT_ONCE = 20
 """So many refused log-ins, and none that worked: the administrator's password is wrong, and locking accounts helps
 nobody."""
 
-Address = Callable[[Recipient], ImapAccount | None]
+Opened = ImapAccount | EwsAccount
+Address = Callable[[Recipient], Opened | None]
 """A recipient → how to open its mailbox; None: it has no name to open it by. UserError: its name makes no address."""
 
 
@@ -62,7 +64,7 @@ def survey(
         cleaned = clean(_noted(reader.read(), read, progress), policy, decisions)
     sizes: dict[str, Size] = {}
     if address is not None:
-        wanted: dict[str, ImapAccount | None] = {}
+        wanted: dict[str, Opened | None] = {}
         for one in cleaned.recipients:
             if one.kind in MOVERS:
                 try:
@@ -86,10 +88,8 @@ def _noted(
         yield one
 
 
-async def measured(wanted: Mapping[str, ImapAccount | None], connections: int, progress: Progress) -> dict[str, Size]:
+async def measured(wanted: Mapping[str, Opened | None], connections: int, progress: Progress) -> dict[str, Size]:
     """The sizes of these mailboxes, `connections` at a time. AuthError if the first REFUSED_AT_ONCE are all refused."""
-    from mailferry.net.imap.measure import measure
-
     sizes: dict[str, Size] = {}
     refused: list[AuthError] = []
     worked = False
@@ -102,8 +102,7 @@ async def measured(wanted: Mapping[str, ImapAccount | None], connections: int, p
                 sizes[who] = Size(failure="it has no name to open it by")
                 continue
             try:
-                found = await measure(account)
-                sizes[who] = Size(found.bytes, found.messages, found.folders)
+                sizes[who] = await _size(account)
                 worked = True
             except MailferryError as error:
                 sizes[who] = Size(failure=error.message)
@@ -118,6 +117,24 @@ async def measured(wanted: Mapping[str, ImapAccount | None], connections: int, p
     if len(refused) >= REFUSED_AT_ONCE and not worked:
         raise refused[0]
     return sizes
+
+
+async def _size(account: Opened) -> Size:
+    if isinstance(account, EwsAccount):
+        from mailferry.net.ews_probe import probe
+
+        seen = await probe(account)
+        return Size(seen.bytes, seen.messages, seen.folders, uses=seen.uses, left_behind=seen.left_behind)
+    from mailferry.net.imap.measure import measure
+
+    found = await measure(account)
+    return Size(found.bytes, found.messages, found.folders)
+
+
+def users(survey: Survey) -> dict[str, int]:
+    """How many people use what, of the mailboxes that were looked into over EWS; the most used first."""
+    counted = Counter(name for size in survey.sizes.values() for name in size.uses)
+    return dict(sorted(counted.items(), key=lambda one: (-one[1], one[0])))
 
 
 def totals(survey: Survey) -> dict[str, int]:

@@ -19,7 +19,7 @@ from mailferry.directory.sharing import MOVERS, Cluster
 from mailferry.directory.survey import UNKNOWN, Survey
 from mailferry.errors import Permanent
 from mailferry.model.recipient import Recipient, RecipientKind
-from mailferry.ops.survey import Surveyed, totals
+from mailferry.ops.survey import Surveyed, totals, users
 from mailferry.ops.survey_pictures import histogram, picture
 from mailferry.verify.report import environment
 
@@ -31,7 +31,8 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 COLUMNS = (
     *("id", "kind", "name", "account", "mail", "aliases", "department", "location", "hidden", "enabled"),
-    *("bytes", "messages", "folders", "quota", "cluster", "cluster_size", "wave", "reasons", "trouble"),
+    *("bytes", "messages", "folders", "quota", "uses", "left_behind"),
+    *("cluster", "cluster_size", "wave", "reasons", "trouble"),
 )
 
 KINDS = {
@@ -76,6 +77,8 @@ def rows(found: Survey) -> Iterator[tuple[Any, ...]]:
             *(one.id, one.kind.value, one.name, one.account, one.mail, " ".join(one.aliases)),
             *(_detail(one, "departmentNumber"), _detail(one, "l"), _yes(one.hidden), _yes(one.enabled)),
             *(size.bytes, size.messages, size.folders, one.quota),
+            "; ".join(f"{name} {count}" for name, count in size.uses.items()),
+            "; ".join(size.left_behind),
             *((cluster.number, len(cluster.members)) if cluster is not None and shared else (None, None)),
             found.suggestion.wave_of.get(one.id),
             "; ".join(_reasons(found, one)),
@@ -118,6 +121,7 @@ def survey_data(done: Surveyed) -> dict[str, Any]:
         "kinds": dict(found.kinds),
         "features": found.features,
         "sizes": totals(found),
+        "uses": users(found),
         "domains": [
             {"domain": name, "primary": first, "others": more, "accepted": ours}
             for name, first, more, ours in found.domains
