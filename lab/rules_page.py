@@ -19,10 +19,13 @@ Exchange. On Exchange's side:
     Get-InboxRule -Mailbox ann | ConvertTo-Json -Depth 4 > ann.json
     Get-MailboxAutoReplyConfiguration ann | ConvertTo-Json > ann-away.json
     Get-MailboxJunkEmailConfiguration ann | ConvertTo-Json > ann-junk.json
+    Get-Mailbox ann | ConvertTo-Json > ann-mailbox.json      # forwarding of all mail
 
 Also read: `Export-Clixml`, `Export-Csv` (which loses lists: a rule with a lost list is left to a human), Graph's
 `messageRules` and `mailboxSettings`, and the answers of EWS to GetInboxRules and GetUserOofSettings. Graph and EWS do
-not say whose mailbox it is: the file's name does (`ann@acme.example.json`).
+not say whose mailbox it is: the file's name does (`ann@acme.example.json`, `ann@acme.example.away.json`), and comes
+before what an export calls its owner. How they are uploaded, and go with people in a wave: [rules go with
+people](rules-upload.md).
 
 | option | |
 |---|---|
@@ -36,9 +39,10 @@ and says so. Rules that are switched off stay in the script as comments; those t
 named. What a lost rule would have stopped makes all rules after it approximate. Nothing is deleted that was also to
 be passed on, when passing it on is not possible.
 
-In the script: blocked senders first, then out-of-office (it answers whatever the rules do), then the rules in their
-order. Values of one condition are alternatives, conditions all have to fit, one exception is enough to stop a rule.
-Letters beyond A to Z are compared as written, in capitals and in small letters, since Sieve knows no more.
+In the script: forwarding of all mail first, then blocked senders, then out-of-office (it answers whatever the rules
+do), then the rules in their order. Values of one condition are alternatives, conditions all have to fit, one
+exception is enough to stop a rule. A time without a zone is taken for UTC, and said to be. Letters beyond A to Z are
+compared as written, in capitals and in small letters, since Sieve knows no more.
 """
 
 

@@ -14,7 +14,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lab import rules_page
-from mailferry.model.rule import Action, Audience, Behaviour, Condition, Deed, Junk, OutOfOffice, Predicate, Rule
+from mailferry.model.rule import (
+    Action,
+    Audience,
+    Behaviour,
+    Condition,
+    Deed,
+    Forwarding,
+    Junk,
+    OutOfOffice,
+    Predicate,
+    Rule,
+)
 from mailferry.rules.convert import Script, convert
 from mailferry.rules.files import behaviours
 from mailferry.rules.names import ACTIONS, CONDITIONS, Rating, Shape
@@ -481,6 +492,24 @@ def test_clixml_and_csv_say_the_same() -> None:
     rule = one_rule(f"{rows[0]}\n{lost}\n".encode(), "x.csv")
     assert rule.unknown == ("From",)  # the export lost who it was: nothing is moved for everybody's mail
     assert script_of(rule).text == ""
+
+
+def test_clixml_of_whatever_else_is_exported() -> None:
+    """As `Export-Clixml` writes them, with what they call themselves."""
+    head = '<Objs Version="1.1.0.1" xmlns="http://schemas.microsoft.com/powershell/2004/04"><Obj RefId="0">'
+    junk = (
+        "<ToString>acme.example/Users/Ann</ToString><Props><B N='Enabled'>true</B><S N='Identity'>Ann</S>"
+        "<Obj N='BlockedSendersAndDomains' RefId='1'><LST><S>bad.example</S></LST></Obj></Props></Obj></Objs>"
+    )
+    (found,) = behaviours("x.xml", (head + junk).encode())
+    assert (found.owner, found.junk) == ("Ann", Junk(blocked=("bad.example",)))
+    mailbox = (
+        f"<ToString>@{{PrimarySmtpAddress={ME}}}</ToString><MS><S N='PrimarySmtpAddress'>{ME}</S>"
+        "<Nil N='ForwardingAddress'/><S N='ForwardingSmtpAddress'>smtp:x@y.example</S>"
+        "<B N='DeliverToMailboxAndForward'>false</B></MS></Obj></Objs>"
+    )
+    (found,) = behaviours("x.xml", (head + mailbox).encode())
+    assert (found.owner, found.forwarding) == (ME, Forwarding(("x@y.example",), False, "x.xml:1"))
 
 
 def test_clixml_with_references_to_characters() -> None:

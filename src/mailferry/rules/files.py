@@ -14,7 +14,8 @@ from mailferry.rules import ews, graph, powershell
 from mailferry.wire import exports
 
 _ADVICE = "for example: Get-InboxRule -Mailbox ann | ConvertTo-Json -Depth 4 > ann.json"
-_WHOLE = frozenset(("ruleidentity", "autoreplystate"))
+_WHOLE = powershell.OTHERS | {"ruleidentity"}
+"""What an object has that is read as a whole, whatever its own text is."""
 
 
 def behaviours(name: str, content: bytes, owner: str | None = None) -> list[Behaviour]:

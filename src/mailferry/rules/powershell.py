@@ -42,7 +42,7 @@ _AUDIENCE |= {"1": Audience.KNOWN, "2": Audience.ALL}
 _STATES = {"disabled": "off", "enabled": "on", "scheduled": "timed", "0": "off", "1": "on", "2": "timed"}
 _BY_PROPERTY = {name.lower(): what for what, row in CONDITIONS.items() for name in row.powershell}
 _ACTION_BY_PROPERTY = {name.lower(): what for what, row in ACTIONS.items() for name in row.powershell}
-_OTHERS = frozenset(
+OTHERS = frozenset(
     ("autoreplystate", "trustedsendersanddomains", "blockedsendersanddomains", "delivertomailboxandforward")
 )
 """What a row that is no rule is known by."""
@@ -75,7 +75,7 @@ def behaviours(rows: Iterable[tuple[str, Row]]) -> list[Behaviour]:
 def is_row(row: Row) -> bool:
     """Whether it looks like an object of one of these cmdlets."""
     names = {name.lower() for name in row}
-    return bool(names & _OTHERS) or (
+    return bool(names & OTHERS) or (
         "name" in names and bool(names & {"ruleidentity", "stopprocessingrules", "movetofolder"})
     )
 
