@@ -58,7 +58,7 @@ def test_the_numbers_are_those_of_the_rows(ledger: Ledger) -> None:
     assert found.forecast.left == PEOPLE - found.moved and found.forecast.per_day
     assert found.forecast.until == NOW + found.forecast.left / found.forecast.per_day * 86_400
     failures = [one for box in ledger.mailboxes() for one in ledger.failures(box.id)]
-    by_reason = Counter(one.reason for one in failures)
+    by_reason = Counter(one.reason.value for one in failures)
     assert {one.reason: one.items for one in found.losses} == by_reason
     assert sum(found.scores.values()) == sum(one.state is not MoveState.PLANNED for one in moves)
     assert found.differences["flags"][1] == found.scores["Investigate"]
