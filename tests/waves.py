@@ -10,14 +10,15 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.corpus import CorpusMessage
+from lab.corpus import CorpusFolder, CorpusMessage
 from lab.dovecot import Dovecot
+from lab.maildir import seed
 from lab.openldap import WRITER_PASSWORD
 from lab.process import PASSWORD
 from mailferry.ledger import open_ledger
@@ -33,17 +34,21 @@ _THEN = 1_600_000_000
 
 @dataclass(slots=True)
 class WaveLab:
-    """`sides` with a settings file and a ledger of one test. In the lab's stores people are known by their address."""
+    """`sides` with a settings file and a ledger of one test. In the lab's stores people are known by their address.
+    `database`: a ledger in PostgreSQL instead of a file; then `[workers]` do what waves ask for if `workers` says how.
+    """
 
     sides: Sides
     folder: Path
+    database: str = ""
+    workers: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         self.settings()
 
     @property
     def place(self) -> str:
-        return str(self.folder / "ledger.db")
+        return self.database or str(self.folder / "ledger.db")
 
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:
@@ -56,7 +61,8 @@ class WaveLab:
         own = f"-c {sides.postfix.config_dir}"
         (self.folder / "writer").write_text(WRITER_PASSWORD)
         (self.folder / "password").write_text(PASSWORD)
-        more = "\n".join(f"{key} = {json.dumps(value)}" for key, value in coexist.items())
+        more = "\n".join(_lines(coexist))
+        table = "" if self.workers is None else "\n".join(("[workers]", *_lines(self.workers)))
         stores = "\n".join(
             f'[coexist.stores."{name}"]\nurl = "imap://127.0.0.1:{store.port}?tls=none&timeout=10"\n'
             f'password = "file:{self.folder}/password"'
@@ -88,6 +94,7 @@ postqueue = "postqueue {own}"
 postsuper = "postsuper {own}"
 reload = "sh -c '{reload_before or ":"}; postfix {own} reload'"
 smtp = "127.0.0.1:{sides.postfix.port}"
+{table}
 """)
 
     def person(self, uid: str, messages: int = 5) -> str:
@@ -132,6 +139,40 @@ smtp = "127.0.0.1:{sides.postfix.port}"
             )
         )
 
+    def full_person(self, uid: str, messages: int) -> str:
+        """Somebody on Exchange with so many messages of a corpus in INBOX, and some that they have sent."""
+        address = self.sides.add(uid)
+        inbox = CorpusFolder(("INBOX",), messages, seed=len(uid), scale=0.3, big=False)
+        sent = CorpusFolder(("Sent Items",), 10, seed=7, scale=0.1, big=False, sender=address)
+        seed(self.sides.exchange_store, address, [inbox, sent])
+        return address
+
+    @contextmanager
+    def worker(self, crash_at: str = "") -> Iterator[subprocess.Popen[str]]:
+        """`mailferry worker run`, in a session of its own, gone at the end; its log is `worker.log`."""
+        environment = {**os.environ, **({VARIABLE: crash_at} if crash_at else {})}
+        argv = [*COMMAND, "worker", "run", "--config", str(self.folder / "mailferry.toml")]
+        with (self.folder / "worker.log").open("a") as log:
+            started = subprocess.Popen(
+                argv,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+        try:
+            yield started
+        finally:
+            started.kill()
+            started.wait()
+
+    def log(self) -> str:
+        """Of the workers, which tests/conftest.py shows when a test has failed."""
+        place = self.folder / "worker.log"
+        return place.read_text() if place.exists() else ""
+
     def run(self, *arguments: str, crash_at: str = "", seconds: float = 90) -> Done:
         return self.start(*arguments, crash_at=crash_at).end(seconds)
 
@@ -170,3 +211,7 @@ smtp = "127.0.0.1:{sides.postfix.port}"
         root = dovecot.maildir(address)
         found = [path for name in ("new", "cur") if (root / name).exists() for path in (root / name).iterdir()]
         return sorted(str(re.search(r"^Subject: (.*?)\r?$", path.read_text(), re.MULTILINE)[1]) for path in found)  # type: ignore[index]
+
+
+def _lines(table: Mapping[str, Any]) -> list[str]:
+    return [f"{key} = {json.dumps(value)}" for key, value in table.items()]

@@ -101,9 +101,10 @@ class _Work:
 
 @dataclass(slots=True)
 class Crew:
-    """One process at work."""
+    """One process at work. `life`: the ledger once more, for signs of life, which wait for no other write."""
 
     ledger: LedgerThread
+    life: LedgerThread
     duty: Duty
     terms: Terms
     budget: Budget
@@ -204,6 +205,7 @@ class Crew:
         error = error_as_dict(result) if isinstance(result, BaseException) else None
         again = self._again(work, result)
         if again is not None:
+            log.warning("job %d is left to others: %s", number, again.why)
             await self._patiently(lambda db: jobs.hand_back(db, number, self.id, again.why))
             raise again
         if isinstance(result, asyncio.CancelledError):
@@ -243,15 +245,16 @@ class Crew:
             await asyncio.sleep(self.terms.beat)
             await self._beat()
             try:
-                taken = await self.ledger.write(lambda db: queue.take_again(db, self.terms.lease, LIVES))
+                await self.life.write(lambda db: queue.end_sessions(db, self.terms.lease))
+                taken = await self.life.write(lambda db: queue.take_again(db, self.terms.lease, LIVES))
                 for number in taken:
                     log.warning("job %d is taken again: its worker is gone", number)
                 if (mine := of_queue()) is not None:
-                    unknown = await self.ledger.call(lambda db: queue.entries_of(db, mine)) - self._entries
+                    unknown = await self.life.call(lambda db: queue.entries_of(db, mine)) - self._entries
                     if again := sorted(unknown & lost):  # twice: not one that was just handed out
-                        await self.ledger.write(lambda db: queue.give_back(db, again))
+                        await self.life.write(lambda db: queue.give_back(db, again))
                     lost = unknown
-                await self.ledger.write(jobs.close_runs)
+                await self.life.write(jobs.close_runs)
             except Temporary as error:
                 log.warning("the ledger is away: %s", error.message)
 
@@ -269,7 +272,7 @@ class Crew:
                 jobs.beat(db, self.id, told, runs, draining=self.draining),
             )
 
-        writing = asyncio.ensure_future(self.ledger.write_durably(write))
+        writing = asyncio.ensure_future(self.life.write_durably(write))
         while not writing.done():
             await asyncio.wait({writing}, timeout=self.terms.beat / 4)
             self._leave_alone(works)
@@ -357,9 +360,9 @@ def run_crew(place: str, duty: Callable[[LedgerThread], Duty], terms: Terms, bud
 
 
 async def _serve(place: str, duty: Callable[[LedgerThread], Duty], terms: Terms, budget_bytes: int) -> None:
-    async with LedgerThread(place) as ledger:
+    async with LedgerThread(place) as ledger, LedgerThread(place) as life:
         await ledger.write(queue.prepare)
-        crew = Crew(ledger, duty(ledger), terms, Budget(budget_bytes))
+        crew = Crew(ledger, life, duty(ledger), terms, Budget(budget_bytes))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, crew.stop)

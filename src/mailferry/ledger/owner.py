@@ -35,6 +35,12 @@ def host_and_pid(owner: str) -> tuple[str, int]:
     return host, int(pid)
 
 
+def session_name(owner: str) -> str:
+    """As its sessions are called in PostgreSQL (`application_name`, 63 bytes at most)."""
+    host, pid = host_and_pid(owner)
+    return f"mailferry {pid}@{host}"[:63]
+
+
 def dead(owner: str) -> bool:
     """Whether this owner ran on this boot of this machine, in our pid namespace, and has ended."""
     _, pid, start = owner.rsplit(":", 2)

@@ -19,8 +19,11 @@ from sqlalchemy import event, exc
 from mailferry.errors import MailferryError, Temporary, UserError
 from mailferry.ledger import schema
 from mailferry.ledger.faults import translate
+from mailferry.ledger.owner import owner_text, session_name
 
 LOCK_SECONDS = 30
+STALLED_SECONDS = 5
+"""A process that stops in mid-transaction holds others up for no longer, where PostgreSQL can see it."""
 _CREATION_LOCK = 0x6D66_6C67  # PostgreSQL advisory lock: one process makes or upgrades the schema at a time
 
 
@@ -117,10 +120,9 @@ _SQLITE_ARGUMENTS: dict[str, Any] = {
 
 def _postgres(url: sa.URL) -> Place:
     name = url.set(query={}, password=None).render_as_string().replace("+psycopg", "", 1)
+    arguments = {**_POSTGRES_ARGUMENTS, "application_name": session_name(owner_text())}
     try:
-        engine = sa.create_engine(
-            url, hide_parameters=True, pool_size=1, max_overflow=0, connect_args=_POSTGRES_ARGUMENTS
-        )
+        engine = sa.create_engine(url, hide_parameters=True, pool_size=1, max_overflow=0, connect_args=arguments)
     except ImportError as error:
         advice = "pip install 'mailferry[postgres]'"
         raise UserError("the PostgreSQL driver is not installed", about=name, advice=advice) from error
@@ -129,6 +131,7 @@ def _postgres(url: sa.URL) -> Place:
     def prepare(connection: Any, _: object) -> None:
         connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
         connection.execute("SET synchronous_commit = on")
+        connection.execute(f"SET idle_in_transaction_session_timeout = '{STALLED_SECONDS}s'")
         connection.commit()
 
     return Place(engine, name, False)
@@ -139,7 +142,6 @@ _POSTGRES_ARGUMENTS: dict[str, Any] = {
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
-    "application_name": "mailferry",
 }
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from mailferry.errors import UserError
-from mailferry.ledger.schema import job
+from mailferry.ledger.owner import session_name
+from mailferry.ledger.schema import job, worker
 
 if TYPE_CHECKING:
     import psycopg
@@ -28,6 +29,13 @@ _STALE = sa.text(
      WHERE entry.status = 'doing' AND entry.queue_name = :queue
        AND (worker.id IS NULL OR worker.last_heartbeat < clock_timestamp() - make_interval(secs => :seconds))
      ORDER BY entry.id FOR UPDATE OF entry SKIP LOCKED
+    """
+)
+_END = sa.text(
+    """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+     WHERE application_name = :name AND usename = current_user AND datname = current_database()
+       AND pid <> pg_backend_pid() AND backend_start < to_timestamp(:before)
     """
 )
 _MINE = sa.text("SELECT id FROM procrastinate_jobs WHERE status = 'doing' AND worker_id = :worker")
@@ -75,6 +83,15 @@ def put(ledger: Ledger, jobs: Sequence[tuple[int, bool]]) -> None:
                 for number, first in jobs[start : start + 1000]
             ]
             manager.batch_defer_jobs(entries, connection=_driver(connection))
+
+
+def end_sessions(ledger: Ledger, seconds: float) -> None:
+    """Workers that were not heard of for so many seconds lose the sessions of that time: one that stalls in mid-
+    transaction would hold its rows for ever. It needs the same role for all workers."""
+    with ledger._write() as connection:
+        silent = sa.and_(worker.c.ended.is_(None), worker.c.heartbeat < ledger._now(connection) - seconds)
+        for owner, heartbeat in connection.execute(sa.select(worker.c.owner, worker.c.heartbeat).where(silent)).all():
+            connection.execute(_END, {"name": session_name(owner), "before": heartbeat + seconds})
 
 
 def take_again(ledger: Ledger, seconds: float, lives: int) -> list[int]:

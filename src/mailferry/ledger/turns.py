@@ -17,6 +17,8 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job
 from procrastinate.worker import Worker
 
+from mailferry.ledger.owner import owner_text, session_name
+from mailferry.ledger.place import STALLED_SECONDS
 from mailferry.ledger.queue import QUEUE, TASK
 
 log = logging.getLogger("mailferry.worker")
@@ -54,7 +56,12 @@ class _Patient(PsycopgConnector):
     """Asks again for as long as the database is away."""
 
     async def execute_query_async(self, query: Any, **arguments: Any) -> None:
-        await _patiently(lambda: super(_Patient, self).execute_query_async(query, **arguments))
+        try:
+            await _patiently(lambda: super(_Patient, self).execute_query_async(query, **arguments))
+        except ConnectorException as error:
+            if not isinstance(error.__cause__, psycopg.errors.RaiseException):
+                raise
+            log.warning("%s", error.__cause__.diag.message_primary)  # it was taken again, and is another worker's
 
     async def execute_query_one_async(self, query: Any, **arguments: Any) -> dict[str, Any]:
         return await _patiently(lambda: super(_Patient, self).execute_query_one_async(query, **arguments))
@@ -85,7 +92,11 @@ def app(place: str, do: Do) -> App:
     url = sa.make_url(place).set(drivername="postgresql")
     connector = _Patient(
         conninfo=url.render_as_string(hide_password=False),
-        kwargs={"connect_timeout": 5, "application_name": "mailferry queue"},
+        kwargs={
+            "connect_timeout": 5,
+            "application_name": session_name(owner_text()),
+            "options": f"-c idle_in_transaction_session_timeout={STALLED_SECONDS}s",
+        },
         min_size=1,
         max_size=CONNECTIONS,
         timeout=10,
