@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from datetime import date, datetime, timedelta
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from lab.pst_file import (
     Value,
 )
 from mailferry.errors import ItemError
+from mailferry.groupware.invitation import invitation
 from mailferry.groupware.to_ical import calendar
 from mailferry.groupware.to_vcard import card
 from mailferry.model.account import PstAccount
@@ -47,6 +49,7 @@ from mailferry.model.groupware import (
     Turn,
     ZoneRules,
 )
+from mailferry.model.message import Message
 from mailferry.net import pst_items
 from mailferry.net.pst import PstMailbox
 from mailferry.wire.mapi import appointment as of_event
@@ -513,3 +516,54 @@ def test_deleted_and_hidden_folders_are_no_collections(tmp_path: Path) -> None:
         (("Kalender",), Kind.EVENT, True),
         (("Mail", "Team"), Kind.EVENT, False),
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "says"),
+    [
+        (
+            "IPM.Schedule.Meeting.Request",
+            "REQUEST",
+            "NEEDS-ACTION;ROLE=REQ-PARTICIPANT:mailto:anna@acme.example",
+        ),
+        ("IPM.Schedule.Meeting.Canceled", "CANCEL", "STATUS:CANCELLED"),
+        (
+            "IPM.Schedule.Meeting.Resp.Neg",
+            "REPLY",
+            "DECLINED;ROLE=REQ-PARTICIPANT:mailto:chefin@other.example",
+        ),
+        ("IPM.Schedule.Meeting.Notification.Forward", "", ""),
+    ],
+)
+def test_meeting_messages_get_their_calendar_part_back(tmp_path: Path, kind: str, method: str, says: str) -> None:
+    writing = Writing(tmp_path, "IPF.Note")
+    people: list[Properties] = [
+        {0x0C15: (LONG, 1), 0x3001: (STRING, "Anna"), 0x39FE: (STRING, "anna@acme.example")},
+    ]
+    more: Properties = {
+        0x001A: (STRING, kind),
+        0x0042: (STRING, "Chefin"),
+        0x0064: (STRING, "SMTP"),
+        0x0065: (STRING, "chefin@other.example"),
+    }
+    uid = writing.writer.add(
+        writing.folder, Mail({**appointment(writing, RECURRENCE=(BINARY, series())), **more}, people)
+    )
+    writing.writer.close()
+    mailbox = PstMailbox(PstAccount(str(writing.path)), invite=invitation)
+    message, again = mailbox.message(uid), mailbox.message(uid)
+    mailbox.close()
+    assert isinstance(message, Message) and isinstance(again, Message)
+    assert message.losses == ()
+    whole = b"".join(message.body.chunks())
+    assert whole == b"".join(again.body.chunks())
+    parts = [one for one in message_from_bytes(whole).walk() if one.get_content_type() == "text/calendar"]
+    assert [one.get_param("method") for one in parts] == ([method] if method else [])
+    for part in parts:
+        data = part.get_payload(decode=True)
+        assert isinstance(data, bytes)
+        text = data.decode().replace("\r\n ", "")
+        assert f"METHOD:{method}\r\n" in text
+        assert says in text
+        assert "RRULE:FREQ=WEEKLY" in text
+        assert "SCHEDULE-AGENT" not in text

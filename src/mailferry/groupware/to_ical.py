@@ -65,19 +65,20 @@ _NO_START = date(1601, 1, 1)
 
 
 def calendar(
-    item: Event | Task | Note, *, owner: Party | None = None, attachments_since: date | None = None
+    item: Event | Task | Note, *, owner: Party | None = None, attachments_since: date | None = None, method: str = ""
 ) -> Written:
     """The resource of one item.
 
     `owner`: whose mailbox it is, who organizes what names no organizer. `attachments_since`: attachments of events
-    that ended before are left out. ItemError for an item that cannot be an iCalendar object: without UID or start. The
-    attachments' bodies are read whole, not closed: `resource.write` keeps them small.
+    that ended before are left out. `method`: of a scheduling message (RFC 5546), where it is to be one. ItemError for
+    an item that cannot be an iCalendar object: without UID or start. The attachments' bodies are read whole, not
+    closed: `resource.write` keeps them small.
     """
     if not item.uid.strip():
         raise ItemError("it has no UID")
     match item:
         case Event():
-            writing = _Events(item, owner, attachments_since)
+            writing = _Events(item, owner, attachments_since, {} if method else {"SCHEDULE-AGENT": "CLIENT"})
             parts = writing.series()
             losses, used = writing.losses, writing.zones
         case Task():
@@ -86,20 +87,25 @@ def calendar(
         case Note():
             losses = list(item.losses)
             parts, used = [_note(item)], {}
-    return Written(item.uid, _document(parts, used), tuple(dict.fromkeys(losses)))
+    return Written(item.uid, _document(parts, used, method), tuple(dict.fromkeys(losses)))
 
 
-def _document(parts: Iterable[icalendar.Component], used: dict[str, bytes]) -> bytes:
+def _document(parts: Iterable[icalendar.Component], used: dict[str, bytes], method: str) -> bytes:
     head = f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:{PRODUCT}\r\n".encode()
+    head += f"METHOD:{method}\r\n".encode() if method else b""
     return b"".join(
         [head, *(used[name] for name in sorted(used)), *(one.to_ical() for one in parts), b"END:VCALENDAR\r\n"]
     )
 
 
 class _Events:
-    """One event or series being written. `zones`: the VTIMEZONEs that it needs."""
+    """One event or series being written. `zones`: the VTIMEZONEs that it needs. `agent`: the parameter that keeps
+    servers from inviting, which scheduling messages must not have."""
 
-    def __init__(self, event: Event, owner: Party | None, attachments_since: date | None) -> None:
+    def __init__(
+        self, event: Event, owner: Party | None, attachments_since: date | None, agent: dict[str, str]
+    ) -> None:
+        self.agent = agent
         self.event = event
         self.owner = owner
         self.since = attachments_since
@@ -222,7 +228,7 @@ class _Events:
     def _people(self, to: icalendar.Component, event: Event) -> None:
         organizer = event.organizer or (self.owner if event.mine and event.attendees else None)
         if (organizer is not None and event.attendees) or (organizer is not None and not event.mine):
-            to.add("ORGANIZER", person(organizer, {"SCHEDULE-AGENT": "CLIENT"}))
+            to.add("ORGANIZER", person(organizer, self.agent))
         for one in event.attendees:
             answered = self._answer(event, one)
             role, kind = _ROLES[one.role]
@@ -235,7 +241,7 @@ class _Events:
                         "CUTYPE": kind,
                         "PARTSTAT": _RESPONSES[answered],
                         "ROLE": "CHAIR" if chair else role,
-                        "SCHEDULE-AGENT": "CLIENT",
+                        **self.agent,
                     },
                 ),
             )

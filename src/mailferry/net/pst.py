@@ -32,7 +32,7 @@ from mailferry.net.maildir_disk import error_of
 from mailferry.net.spool import Spool
 from mailferry.wire.mapi import tags
 from mailferry.wire.mapi.classes import keyword, left_out, special_use
-from mailferry.wire.mapi.fields import Making, Resolve, header_fields
+from mailferry.wire.mapi.fields import Invite, Making, Resolve, header_fields
 from mailferry.wire.mapi.rebuild import rebuilt
 from mailferry.wire.mapi.values import epoch
 from mailferry.wire.pst.store import PstItem, PstStore
@@ -57,10 +57,12 @@ class OpenFolder:
 class PstMailbox:
     """One open file."""
 
-    def __init__(self, account: PstAccount, resolve: Resolve = lambda name: None) -> None:
-        """UserError, Permanent: no such file, none of this kind, or one that cannot be read."""
+    def __init__(self, account: PstAccount, resolve: Resolve = lambda name: None, invite: Invite | None = None) -> None:
+        """`resolve`, `invite`: as `Making` has them. UserError, Permanent: no such file, none of this kind, or one that
+        cannot be read."""
         self.account = account
         self._resolve = resolve
+        self._invite = invite
         try:
             self._file = os.open(account.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -183,7 +185,7 @@ class PstMailbox:
 
     def making(self) -> Making:
         """What one item is rebuilt with."""
-        making = Making(self._resolve)
+        making = Making(self._resolve, invite=self._invite)
         return replace(making, domain=self.account.domain) if self.account.domain else making
 
     def message(self, uid: int) -> Message | Failed:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from mailferry.errors import LocalProtocolError
+from mailferry.groupware.invitation import invitation
 from mailferry.model.account import PstAccount
 from mailferry.model.folder import Folder, Selected
 from mailferry.model.message import ALL_FLAGS, Failed, Headers, Listing, Message
@@ -88,7 +89,7 @@ class PstSource:
     async def session(self) -> PstSourceSession:
         thread = ThreadPoolExecutor(1, thread_name_prefix="pst")
         try:
-            mailbox = await asyncio.wrap_future(thread.submit(PstMailbox, self.account, self._resolve))
+            mailbox = await asyncio.wrap_future(thread.submit(PstMailbox, self.account, self._resolve, invitation))
         except BaseException:
             thread.shutdown(wait=False)
             raise

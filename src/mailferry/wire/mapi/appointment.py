@@ -36,7 +36,7 @@ from mailferry.wire.mapi.zone_blobs import definition, structure, wall_clock
 SEQUENCE, BUSY_STATUS, LOCATION = (APPOINTMENT, 0x8201), (APPOINTMENT, 0x8205), (APPOINTMENT, 0x8208)
 START, END, ALL_DAY = (APPOINTMENT, 0x820D), (APPOINTMENT, 0x820E), (APPOINTMENT, 0x8215)
 RECURRENCE, STATE, RESPONSE = (APPOINTMENT, 0x8216), (APPOINTMENT, 0x8217), (APPOINTMENT, 0x8218)
-REPLACES = (APPOINTMENT, 0x8228)
+INTENDED_BUSY = (APPOINTMENT, 0x8224)
 ZONE_STRUCTURE, ZONE_SHOWN = (APPOINTMENT, 0x8233), (APPOINTMENT, 0x8234)
 ZONE_OF_START, ZONE_OF_SERIES = (APPOINTMENT, 0x825E), (APPOINTMENT, 0x8260)
 REMINDER, REMINDER_SET, PRIVATE = (COMMON, 0x8501), (COMMON, 0x8503), (COMMON, 0x8506)
@@ -98,7 +98,7 @@ def _single(bag: Properties, keep: Keep) -> Event:
     zone = _zone(bag, start.year, ZONE_OF_START, ZONE_OF_SERIES, ZONE_STRUCTURE)
     state = bag.number(STATE) or 0
     received = bool(state & _RECEIVED)
-    organizer = _organizer(bag) if state & _MEETING else None
+    caller = organizer(bag) if state & _MEETING else None
     return Event(
         uid(bag) or token(item, "uid"),
         subject(making, item.properties),
@@ -112,11 +112,11 @@ def _single(bag: Properties, keep: Keep) -> Event:
         importance=IMPORTANCES.get(1 if (weight := bag.number(tags.IMPORTANCE)) is None else weight, Importance.NORMAL),
         categories=tuple(item.categories),
         reminder=max(bag.number(REMINDER) or 0, 0) if bag.true(REMINDER_SET) else None,
-        organizer=organizer,
+        organizer=caller,
         mine=not received,
         meeting=bool(state & _MEETING),
         cancelled=bool(state & _CANCELLED),
-        attendees=tuple(_attendees(bag, organizer)) if state & _MEETING else (),
+        attendees=tuple(attendees(bag, caller)) if state & _MEETING else (),
         my_response=_RESPONSES.get(bag.number(RESPONSE) or 0, Response.NONE),
         online=bag.text(*_ONLINE).strip(),
         attached=tuple(attached(item, making, keep)),
@@ -174,7 +174,13 @@ def _party(making: Making, bag: Properties, name: int, kind: int, smtp: int) -> 
     return Party(bag.text(name), address)
 
 
-def _organizer(bag: Properties) -> Party | None:
+def intended(bag: Properties) -> Busy | None:
+    """How the time is to show once a request is accepted."""
+    return _BUSY.get(-1 if (busy := bag.number(INTENDED_BUSY)) is None else busy)
+
+
+def organizer(bag: Properties) -> Party | None:
+    """Whom the message comes from, who organizes the meeting."""
     found = _party(
         bag.making,
         bag,
@@ -185,7 +191,8 @@ def _organizer(bag: Properties) -> Party | None:
     return found if found.name or found.address else None
 
 
-def _attendees(bag: Properties, organizer: Party | None) -> Iterator[Attendee]:
+def attendees(bag: Properties, caller: Party | None) -> Iterator[Attendee]:
+    """The recipients, but for those who were uninvited. `caller`: who organizes."""
     making = bag.making
     seen = set()
     try:
@@ -203,7 +210,7 @@ def _attendees(bag: Properties, organizer: Party | None) -> Iterator[Attendee]:
                 continue
             seen.add(key)
             response = _RESPONSES.get(making.number(row, tags.RECIPIENT_TRACK_STATUS) or 0, Response.NONE)
-            organizes = organizer is not None and bool(address) and address.casefold() == organizer.address.casefold()
+            organizes = caller is not None and bool(address) and address.casefold() == caller.address.casefold()
             if organizes or flags & _ORGANIZER:
                 response = Response.ORGANIZER
             yield Attendee(party, role, response)
@@ -262,14 +269,14 @@ def _exception(bag: Properties, series: Event, changed: Changed, item: Item | No
         return found
     own = Properties(bag.making, item)
     body = text(bag.making, item)
-    attendees = tuple(_attendees(own, series.organizer)) if series.meeting else ()
+    people = tuple(attendees(own, series.organizer)) if series.meeting else ()
     files = tuple(attached(item, bag.making, keep))
     return replace(
         found,
         subject=subject(bag.making, item.properties) or found.subject,
         location=found.location if own.get(LOCATION) is None else own.text(LOCATION),
         text=body if body.plain or body.html else found.text,
-        attendees=attendees or found.attendees,
+        attendees=people or found.attendees,
         attached=files or found.attached,
         categories=tuple(item.categories) or found.categories,
         online=own.text(*_ONLINE).strip() or found.online,

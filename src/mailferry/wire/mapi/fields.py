@@ -22,6 +22,9 @@ from mailferry.wire.mime import headers as mime
 Resolve = Callable[[str], str | None]
 """The SMTP address of an X.500 name (legacyExchangeDN, without case), None where the directory does not know it."""
 
+Invite = Callable[[Item, "Making"], tuple[str, bytes] | None]
+"""Method and bytes of a calendar part; None where there is to be none."""
+
 _FIELD = re.compile(r"(?P<name>[\x21-\x39\x3b-\x7e]+)[ \t]*:(?P<value>.*(?:\n[ \t].*)*)")
 _STRUCTURE = re.compile(r"content-|mime-version$|lines$|x-ms-tnef-correlator$|status$|x-status$|x-uid$|x-keywords$")
 _TO, _CC, _BCC = 1, 2, 3
@@ -42,11 +45,13 @@ _SENSITIVITY = {1: "Personal", 2: "Private", 3: "Company-Confidential"}
 @dataclass(slots=True)
 class Making:
     """What is shared while one message is rebuilt. `domain`: for addresses that only Exchange knows. `differences`:
-    what was lost on the way, as sentences without content of the message."""
+    what was lost on the way, as sentences without content of the message. `invite`: makes the calendar part of a
+    meeting message; None: it gets none."""
 
     resolve: Resolve = lambda name: None
     domain: str = "exchange.invalid"
     differences: list[str] = field(default_factory=list)
+    invite: Invite | None = None
 
     def lost(self, what: str) -> None:
         if what not in self.differences:

@@ -3,7 +3,8 @@
 Shape, where all of it is there:
 
     mixed ── related ── alternative ── text/plain
-      │         │            └──────── text/html, or text/rtf where no HTML can be had
+      │         │            ├──────── text/html, or text/rtf where no HTML can be had
+      │         │            └──────── text/calendar of meeting messages
       │         └──────── images that the HTML names by cid:
       └───────── attachments; attached messages as message/rfc822, to any depth up to `DEPTH`
 
@@ -32,6 +33,7 @@ DEPTH = 32
 """Messages in messages in messages. Outlook itself stops sooner."""
 
 _BY_VALUE, _EMBEDDED, _OLE = 1, 5, 6
+_MEETING = "ipm.schedule.meeting."
 _CHARSETS = {
     None: "windows-1252",
     874: "windows-874",
@@ -68,9 +70,9 @@ def rebuilt(item: Item, making: Making, depth: int = 0) -> Iterator[bytes]:
     if kind.startswith("ipm.note.smime") and len(parts) == 1:
         yield from _smime(making, parts[0], "multipartsigned" in kind)
         return
-    if kind.startswith("ipm.schedule.meeting"):
-        making.lost("the calendar part of a meeting message is not made yet")
     html, bodies = _bodies(making, item)
+    if kind.startswith(_MEETING):
+        bodies += _invitation(making, item)
     wanted = {found.lower() for found in _CID.findall(html)}
     inline = [part for part in parts if part.cid and part.cid.encode().lower() in wanted]
     attached = [part for part in parts if part not in inline]
@@ -210,6 +212,21 @@ def _from_rtf(making: Making, item: Item) -> tuple[Origin | None, str, bytes]:
         making.lost(error.message)
         return None, "", b""
     return (*unwrapped(rtf), rtf) if rtf.strip() else (None, "", b"")
+
+
+def _invitation(making: Making, item: Item) -> list[bytes]:
+    """The calendar part of a meeting message, the richest of its bodies (RFC 6047 §2.4)."""
+    try:
+        made = making.invite(item, making) if making.invite is not None else None
+    except ItemError as error:
+        making.lost(f"the calendar part of a meeting message could not be made: {error.message}")
+        return []
+    if made is None:
+        return []
+    method, data = made
+    encoding, body = text_body(data)
+    header = parametric("Content-Type", "text/calendar", {"charset": "utf-8", "method": method})
+    return [header + f"Content-Transfer-Encoding: {encoding}\r\n\r\n".encode() + body]
 
 
 def _text(kind: str, data: bytes, charset: str) -> bytes:
