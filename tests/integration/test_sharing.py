@@ -151,6 +151,8 @@ def test_a_reader_reads_and_cannot_delete_and_an_editor_can(office: Office) -> N
         ["nobody@acme.example: nobody in the directory is called so"]
     ]
     assert "nobody" not in office.acl("ann", "Projects") and "bob" not in office.acl("ann", "Projects"), "only planned"
+    would = office.run("apply", "ann@acme.example", "--dry-run")["grants"]
+    assert {one["state"] for one in would} == {"applied"} and office.acl("ann", "Projects") == {}
     office.run("apply", "ann@acme.example", code=1)
     assert office.states("ann@acme.example") == {
         "bob Projects": "applied",
@@ -232,6 +234,9 @@ def test_a_shared_mailbox_has_its_members_and_their_names_to_send_with(office: O
     office.add("team", mailferryKind="shared", mailferryEnabled="FALSE", mailferryFullAccess=[ivy])
     office.add("far", mailHost="store9", mailferryFullAccess=[ivy])
     office.mailbox("team", "Done", "Done/Dr. No &- all")
+    assert office.states("team@acme.example") == {}
+    office.run("apply", "team@acme.example")
+    assert office.acl("team", "INBOX") == {"ivy": "eiklprstwx"}, "as the directory says, without a plan"
     rows: list[dict[str, Any]] = [
         {"Identity": "team", "User": "crew@acme.example", "AccessRights": ["FullAccess"], "Deny": False},
         {"Identity": "team", "Trustee": "ACME\\ivy", "AccessRights": ["SendAs"], "AccessControlType": "Allow"},

@@ -99,25 +99,24 @@ def plan_command(
 
 @sharing_command.command("apply", short_help="Give the rights whose both sides are on the open side.")
 @_some
-@click.option("--dry-run", is_flag=True, help="Show the grants as they are, and give nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the grants as they would be, and give nothing.")
 @with_ledger
 @options.as_json
 def apply_command(
     addresses: tuple[str, ...], dry_run: bool, config: Path | None, ledger: str | None, as_json: bool
 ) -> int:
     """Give what is planned and can be given, and take back what is not wanted any more: of all mailboxes, or of those
-    of these people and for them. May be repeated, as after folders were made: what is as it should be is left alone.
-    Moves do this for their own people at the switch.
+    of these people and for them. Full access in the directory is planned first. May be repeated, as after folders were
+    made: what is as it should be is left alone. Moves do this for their own people at the switch.
 
     Exit code 1: something could not be given; `sharing show` tells why.
     """
     from mailferry.ops import sharing, wave
 
     site = wave.site_of(options.settings_path(config), ledger, options.default_ledger)
-    if not dry_run:
-        sharing.apply(site, addresses, lambda mail: None if as_json else click.echo(f"{mail} …", err=True))
-    with wave.opened(site) as db:
-        shown = sharing.show(site, db, addresses)
+    shown = sharing.apply(
+        site, addresses, lambda mail: None if as_json else click.echo(f"{mail} …", err=True), dry_run=dry_run
+    )
     return _show(shown, as_json, dry_run=dry_run)
 
 

@@ -183,7 +183,22 @@ class Shown:
 
 def show(site: Site, ledger: Ledger, only: Sequence[str] = ()) -> list[Shown]:
     """The grants, or those in whose mailboxes or for whom these addresses are. UserError: nobody has one of them."""
-    grants = permissions.grants(ledger)
+    return _shown(site, permissions.grants(ledger), only)
+
+
+def apply(site: Site, only: Sequence[str], say: Callable[[str], None], *, dry_run: bool) -> list[Shown]:
+    """Put in force whatever can be, take back what is not wanted any more; one mailbox after the other. What the
+    directory says of full access is noted first. `only`: as for `show`. `say`: told whose mailbox it is. The grants as
+    they are then, or would be."""
+    with opened(site) as ledger:
+        plan(site, ledger, (), send_as=False, by_name=False, dry_run=dry_run)
+        owners = {one.grant.owner: one.owner for one in show(site, ledger, only)}
+    expected = asyncio.run(_apply(site, owners, say, dry_run=dry_run))
+    with opened(site) as ledger:
+        return _shown(site, expected, only) if dry_run else show(site, ledger, only)
+
+
+def _shown(site: Site, grants: Sequence[Grant], only: Sequence[str]) -> list[Shown]:
     with ldap.Connection(site.directory) as connection:
         everybody = read_everybody(_people_of(site, connection))
     ids = {everybody.at(one).recipient.id for one in only}
@@ -196,21 +211,18 @@ def show(site: Site, ledger: Ledger, only: Sequence[str] = ()) -> list[Shown]:
     return [Shown(one, mail(one.owner), mail(one.person)) for one in chosen]
 
 
-def apply(site: Site, only: Sequence[str], say: Callable[[str], None]) -> None:
-    """Put in force whatever can be, take back what is not wanted any more; one mailbox after the other. `only`: as for
-    `show`. `say`: told whose mailbox it is."""
-    with opened(site) as ledger:
-        owners = {one.grant.owner: one.owner for one in show(site, ledger, only)}
-    asyncio.run(_apply(site, owners, say))
-
-
-async def _apply(site: Site, owners: Mapping[str, str], say: Callable[[str], None]) -> None:
+async def _apply(site: Site, owners: Mapping[str, str], say: Callable[[str], None], *, dry_run: bool) -> list[Grant]:
+    expected: list[Grant] = []
     async with LedgerThread(site.ledger) as ledger:
         directory = Directory(site.directory, lambda connection: _people_of(site, connection), LedgerDoor(ledger))
         sharing = companion(site, ledger, directory)
         for owner, mail in owners.items():
+            if dry_run:
+                expected += await sharing.forecast(owner)
+                continue
             say(mail)
             await sharing.settle(owner)
+    return expected
 
 
 def _people_of(site: Site, connection: ldap.Connection) -> People:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mailferry.coexist.routes import Audit, People
 from mailferry.config.coexist import Coexist
@@ -113,6 +113,14 @@ class Sharing(Companion):
             state, why = _state(one, sides[owner], sides[one.person], failed.get(one.id, ""))
             await self._ledger.write(permissions.settle, one, state, why)
         return len(failed)
+
+    async def forecast(self, owner: str) -> list[Grant]:
+        """The grants of one owner as `settle` would leave them, if nothing failed. Changes nothing."""
+        found = await self._ledger.call(lambda db: permissions.grants(db, about=owner))
+        mine = [one for one in found if one.owner == owner]
+        sides = await self.sides([owner, *(one.person for one in mine)], {})
+        states = (_state(one, sides[owner], sides[one.person], "") for one in mine)
+        return [replace(one, state=state, why=why) for one, (state, why) in zip(mine, states, strict=True)]
 
     async def sides(self, ids: Iterable[str], assumed: Mapping[str, tuple[bool, str]]) -> dict[str, Side]:
         """Everybody by id."""
