@@ -14,10 +14,11 @@ import pytest
 
 from lab import process
 from lab.open_dovecot import OpenDovecot
-from lab.postfix import DOMAIN, OPEN_DOMAIN, Postfix, open_side
+from lab.postfix import DOMAIN, OPEN_DOMAIN, Postfix, open_side, settings_of
 from lab.process import PASSWORD
 from lab.samba import Samba
 from mailferry.coexist import restrictions, routes
+from mailferry.coexist.explain import explain
 from mailferry.errors import ConfigError, SafetyStop, Temporary, UserError
 from mailferry.net import ldap
 from mailferry.secret import Secret
@@ -44,6 +45,7 @@ class Audit:
 @dataclass
 class Site:
     ad: Samba
+    directory: Directory
     postfix: Postfix
     store: OpenDovecot
     people: routes.People
@@ -91,7 +93,7 @@ def site() -> Iterator[Site]:
         server = ldap.Server(ad.tls_url, user=ad.admin_dn, secret=Secret(PASSWORD), ca_file=str(ad.ca_file))
         connection = stack.enter_context(ldap.Connection(server))
         people = routes.People(connection, ad.base, WORDS, OPEN_DOMAIN)
-        yield Site(ad, postfix, store, people, Audit(), port)
+        yield Site(ad, directory, postfix, store, people, Audit(), port)
 
 
 def test_the_schema_is_that_of_our_own_directory() -> None:
@@ -217,6 +219,27 @@ def test_whom_mail_goes_to(site: Site, new_user: Callable[[], str]) -> None:
     assert not site.postfix.lookup(f"administrator@{DOMAIN}", "ldap-recipients.cf")
     with pytest.raises(smtplib.SMTPRecipientsRefused):
         site.postfix.send(f"nobody@{DOMAIN}", "x")
+    settings = settings_of(site.postfix, site.directory, ("127.0.0.1", 9), {STORE: ("127.0.0.1", 1)})
+    ends = {one.address: one.where for one in explain(site.people, settings, f"{uids[0]}-all@{DOMAIN}") if one.where}
+    assert ends == {
+        a: "store (127.0.0.1:1)",
+        b: "exchange (127.0.0.1:9)",
+        f"{uids[0]}@outside.example": "outside",
+    }
+    assert [one.where for one in explain(site.people, settings, c)][1:] == ["store (127.0.0.1:1)", "outside"]
+
+
+def test_addresses_of_old_messages_are_exchanges_to_read(site: Site) -> None:
+    old = f"IMCEAEX-_o=Acme_ou=x_cn=recipients_cn=alice@{DOMAIN}"
+    legacy = f"regexp:{site.postfix.config_dir}/legacy.regexp"
+    assert site.postfix.run("postmap", "-q", old, legacy).strip() == "exchange:[127.0.0.1]:9"
+    assert not site.postfix.run("postmap", "-q", old.replace(DOMAIN, "other.example"), legacy, check=False)
+    site.postfix.send(old, "an answer")
+    (waiting,) = site.postfix.queue()
+    assert waiting["recipients"][0]["address"] == old, "this site has no Exchange that would answer"
+    site.postfix.run("postsuper", "-d", waiting["queue_id"])
+    with pytest.raises(smtplib.SMTPRecipientsRefused, match="no such address"):
+        site.postfix.send(old, "back", port=site.postfix.exchange_port)
 
 
 _ALIASES = range(5)

@@ -82,10 +82,18 @@ def _step(people: People, settings: Sides, address: str, steps: list[Step], now:
     if domain not in (*settings.domains, settings.open_domain):
         steps.append(Step(address, "outside", f"{domain} is not a domain of the organisation"))
         return []
+    exchange = f"exchange ({settings.exchange.host}:{settings.exchange.port})"
+    if people.words.ad and address.upper().startswith("IMCEAEX-"):
+        why = "an address of old Exchange messages, which Exchange alone can read"
+        steps.append(Step(address, exchange, why, "550: nobody's"))
+        return []
     try:
         found = find(people, address)
     except UserError:
         steps.append(Step(address, "550", "nobody in the directory has this address", "550: unknown"))
+        return []
+    if people.words.ad and found.kind == "dynamic-group":
+        steps.append(Step(address, exchange, "a dynamic group, which Exchange expands"))
         return []
     if found.kind in GROUPS:
         return _group(people, found, address, steps)

@@ -47,7 +47,8 @@ def write(ledger: Ledger, found: Organisation, folder: Path) -> Path:
             plots=_plots(found),
             waiting=waiting[:SHOWN],
             more=max(0, len(waiting) - SHOWN),
-            titles=_titles(found),
+            reasons={one.value: words.title for one, words in REASONS.items()},
+            kinds={one.value: words.title for one, words in DIFFERENCES.items()},
             states={one.value: _colour(one) for one in MoveState},
             bar=lambda row: _bar(row.states),
             all_states=_bar(found.states),
@@ -100,14 +101,6 @@ def _colour(state: MoveState) -> str:
 def _bar(states: Mapping[str, int]) -> str:
     parts = [(one.value, states[one.value], _colour(one)) for one in MoveState if one.value in states]
     return plots.stacked(", ".join(f"{number:,} {name}" for name, number, _ in parts), parts)
-
-
-def _titles(found: Organisation) -> dict[str, str]:
-    """Kind of loss or difference → words for people."""
-    reasons = {one.value: words.title for one, words in REASONS.items()}
-    kinds = {one.value: words.title for one, words in DIFFERENCES.items()}
-    named = {one.reason for one in found.losses} | set(found.differences)
-    return {name: reasons.get(name) or kinds.get(name) or name for name in named}
 
 
 def _tables(

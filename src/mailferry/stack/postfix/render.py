@@ -20,7 +20,7 @@ def files(settings: Settings) -> Iterator[File]:
         ("main.cf", main(settings)),
         ("master.cf", master(settings)),
         ("transports.regexp", tables.transports(settings)),
-        *([(tables.PLAIN, tables.plain())] if settings.directory.words.ad else []),
+        *(tables.patterns(settings) if settings.directory.words.ad else ()),
     ):
         yield File(name, text.encode(), place=here / name)
     for table in tables.used(settings):
@@ -33,7 +33,7 @@ def main(settings: Settings) -> str:
     back = _list(f"check_recipient_access ldap:{here}/{table.file}" for table in tables.BACK)
     ad = settings.directory.words.ad
     chosen = "" if ad else _CHOSEN.format(file=here / tables.CHOSEN.file)
-    to_exchange = f"exchange:[{settings.exchange.host}]:{settings.exchange.port}"
+    to_exchange = tables.relay(settings)
     return f"""\
 # Rendered by `mailferry stack render postfix`; changes are lost at the next rendering.
 # Each table can be asked alone: postmap -q alice@{settings.domains[0]} ldap:{here}/{tables.ROUTES.file}
@@ -66,6 +66,7 @@ relay_recipient_maps = {
                 f"ldap:{here}/{tables.RECIPIENTS.file}",
                 f"ldap:{here}/{tables.OPEN.file}",
                 f"inline:{{ @{settings.exchange_domain}=any }}",
+                *([f"regexp:{here}/{tables.LEGACY}"] if ad else []),
             )
         )
     }
@@ -85,7 +86,7 @@ transport_maps = {
         _list(
             (
                 f"inline:{{ {{ {settings.exchange_domain} = {to_exchange} }} }}",
-                *([f"ldap:{here}/{tables.EMPTY.file}"] if ad else []),
+                *([f"regexp:{here}/{tables.LEGACY}", f"ldap:{here}/{tables.EMPTY.file}"] if ad else []),
                 f"pipemap:{{ ldap:{here}/{tables.ROUTES.file}, regexp:{here}/transports.regexp }}",
                 f"pipemap:{{ ldap:{here}/{tables.OPEN_ROUTES.file}, regexp:{here}/transports.regexp }}",
             )
@@ -146,6 +147,7 @@ exchange_recipient_restrictions = {
                 "reject_unauth_destination",
                 f"check_recipient_access inline:{{ {{ {settings.exchange_domain} = "
                 "550 5.4.6 this is Exchange's own domain } }",
+                *([f"check_recipient_access regexp:{here}/{tables.LEGACY_BACK}"] if ad else []),
             )
         )
     },

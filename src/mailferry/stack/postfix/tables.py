@@ -27,7 +27,7 @@ _FORWARDED = "(mailferryForwardTo=*)"
 _KEEPS, _REDIRECTS, _SENDS_ON = "(deliverAndRedirect=TRUE)", "(altRecipient=*)", "(msExchGenericForwardingAddress=*)"
 _WHEN = f"(|<local>(&<not_exchange>(!{_KEEPS})))"
 """Of Exchange's attributes: who forwards on the open side; with a copy only once the mail comes there."""
-PLAIN = "plain.regexp"
+PLAIN, LEGACY, LEGACY_BACK = "plain.regexp", "legacy.regexp", "legacy-back.regexp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,9 +275,18 @@ def aliases(settings: Settings) -> list[str]:
     ]
 
 
-def plain() -> str:
-    """plain.regexp: Active Directory's addresses without the kind before them."""
-    return "# The address in a value such as `SMTP:alice@acme.example`.\n/^smtp:(.*)$/\t$1\n"
+def patterns(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Name and text of the files that Active Directory needs beside its ldap: tables."""
+    yield PLAIN, "# The address in a value such as `SMTP:alice@acme.example`.\n/^smtp:(.*)$/\t$1\n"
+    legacy = f"/^IMCEAEX-.*@({'|'.join(map(re.escape, settings.domains))})$/"
+    about = "# Addresses that old Exchange messages are answered to: Exchange alone can read them, "
+    yield LEGACY, f"{about}and sends on whoever has moved.\n{legacy}\t{relay(settings)}\n"
+    yield LEGACY_BACK, f"{about}so what it hands on is nobody's.\n{legacy}\t550 5.1.1 no such address\n"
+
+
+def relay(settings: Settings) -> str:
+    """The way to Exchange, as transport:nexthop."""
+    return f"exchange:[{settings.exchange.host}]:{settings.exchange.port}"
 
 
 def text(table: Table, settings: Settings) -> str:
@@ -318,12 +327,12 @@ def text(table: Table, settings: Settings) -> str:
 
 def transports(settings: Settings) -> str:
     """transports.regexp: from what ldap-routes.cf answers to transport:nexthop; what nothing matches waits."""
-    relay = f"exchange:[{settings.exchange.host}]:{settings.exchange.port}"
+    to_exchange = relay(settings)
     lines = [
         "# What ldap-routes.cf answers (such as `local,store1.acme.example,mailbox`) -> transport:nexthop.",
         "# The first line that matches counts. Whoever is not in the directory does not come here.",
         f"{_has(Route.PARKED.value)}\t{PARKED}:unix:{PARKED_AT}",
-        f"{_has(Route.EXCHANGE.value)}\t{relay}",
+        f"{_has(Route.EXCHANGE.value)}\t{to_exchange}",
         "",
         "# On the open side mailHost says which store.",
         f"if {_has(Route.LOCAL.value)}",
@@ -335,7 +344,7 @@ def transports(settings: Settings) -> str:
         "endif",
         "",
         "# What stays on Exchange without a route, such as public folders.",
-        *(f"{_has(kind)}\t{relay}" for kind in settings.directory.words.on_exchange),
+        *(f"{_has(kind)}\t{to_exchange}" for kind in settings.directory.words.on_exchange),
         *(
             f"{_has(kind)}\tdiscard:this group has no members"  # with some it does not come here; as in Exchange
             for kind in settings.directory.words.nobody
