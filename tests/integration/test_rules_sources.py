@@ -50,7 +50,9 @@ def test_a_folder_of_exports(tmp_path: Path) -> None:
     assert ann is not None and [one.name for one in ann.rules] == ["one"] and ann.out_of_office is not None
     ben, cara = exports.of(["ben@acme.example"]), exports.of(["cara@acme.example"])
     assert ben is not None and cara is not None and ben.rules[0].name == "two" and cara.rules[0].name == "three"
-    assert exports.of(["dora@acme.example"]) is None and exports.of(["ann bell"]) is None
+    dora = exports.of(["dora@acme.example"])
+    assert dora is not None and dora.rules == (), "exported, and without rules"
+    assert exports.of(["eve@acme.example"]) is None and exports.of(["ann bell"]) is None
     with pytest.raises(UserError, match="exported as those of"):
         exports.of([ANN, "cara@acme.example"])
     written(tmp_path, "broken.json", {"x": 1})

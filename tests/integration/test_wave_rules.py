@@ -58,7 +58,7 @@ def here() -> Iterator[Here]:
         yield Here(Sides(openldap, postfix, both, both, exchange, exchange_store), store, sieve)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class RulesLab(WaveLab):
     """`exports`: the folder that `[coexist.rules]` names."""
 
@@ -120,7 +120,7 @@ class RulesLab(WaveLab):
 
 @pytest.fixture
 def lab(here: Here, tmp_path: Path) -> RulesLab:
-    return RulesLab(here.sides, tmp_path, here)
+    return RulesLab(here.sides, tmp_path, here=here)
 
 
 FILES = {"SubjectContainsWords": ["invoice"], "MoveToFolder": "\\Inbox\\Bills"}

@@ -28,7 +28,8 @@ class Store(Table):
     sieve: Text | None = Field(
         default=None,
         description="Its ManageSieve address (docs/rules-upload.md), such as `sieve://store1.acme.example?admin=svc`. "
-        "Default: the host of `url` at port 4190, with STARTTLS unless `url` says `tls=none`, and the same log-in.",
+        "Default: the host of `url` at port 4190, with STARTTLS unless `url` says `tls=none`, and the same log-in. "
+        "`none`: it has no Sieve, and people's rules do not go there.",
     )
     free: Text | None = Field(
         default=None,

@@ -31,6 +31,8 @@ _OF_ADDRESS = re.compile(
     r"([^\s@]+@[^\s@]+?)(?:\.(?:rules|away|junk|mailbox))?\.(?:json|xml|clixml|csv)", re.IGNORECASE
 )
 """A file that is called as the address of whom it is about."""
+_MARK = b"\xef\xbb\xbf"
+"""All that PowerShell writes into a file of nothing, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,11 @@ def merged(files: Sequence[Path], main: Mapping[str, str] | None = None) -> list
     """One behaviour for each mailbox of all files. `main`: owner as the exports call them → their address."""
     found: dict[str, Behaviour] = {}
     for path in files:
-        some = behaviours(str(path), read_export(path))
         whose = _OF_ADDRESS.fullmatch(path.name)
+        content = read_export(path)
+        some = [] if whose is not None and len(content) <= len(_MARK) else behaviours(str(path), content)
+        if whose is not None and not some:
+            found.setdefault(whose[1], Behaviour(whose[1]))  # somebody without any
         for one in some:
             owner = whose[1] if whose is not None and len(some) == 1 else one.owner
             owner = (main or {}).get(owner, owner)

@@ -93,14 +93,18 @@ class Site:
         """The mailbox of `user` on a store. ConfigError: that is not in the settings."""
         return parse_address(self._store(name, mail).url, user=user, secret=self.passwords.get(name.lower()))
 
-    def scripts(self, move: Move) -> ImapAccount:
-        """The ManageSieve log-in of its open mailbox. ConfigError: its store has none, or is not in the settings."""
+    def scripts(self, move: Move) -> ImapAccount | None:
+        """The ManageSieve log-in of its open mailbox; None: its store has none. ConfigError: nobody knows, or the store
+        is not in the settings."""
         address = self._store(move.store, move.mail).sieve
+        if address == "none":
+            return None
         if address is not None:
             return parse_sieve(address, user=move.target_user, secret=self.passwords.get(move.store.lower()))
         account = self.target(move)
         if not isinstance(account, ImapAccount):
-            raise ConfigError("it has no ManageSieve address", about=f'[coexist.stores."{move.store}"] sieve')
+            about = f'[coexist.stores."{move.store}"] sieve'
+            raise ConfigError("it has no ManageSieve address", about=about, advice='give it, or sieve = "none"')
         return replace(account, port=SIEVE_PORT, tls=Tls.NONE if account.tls is Tls.NONE else Tls.STARTTLS)
 
     def _store(self, name: str, mail: str) -> Store:

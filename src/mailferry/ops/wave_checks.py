@@ -73,7 +73,8 @@ async def checks(site: Site, moves: Sequence[Move]) -> list[Check]:
     if site.coexist.rules is not None:
         some = {move.store: move for move in moves}  # one of each store
         for store, move in sorted(some.items()):
-            work.append(_told(f"ManageSieve {store}", partial(wave_rules.answers, site.scripts(move))))
+            if (account := site.scripts(move)) is not None:
+                work.append(_told(f"ManageSieve {store}", partial(wave_rules.answers, account)))
     return list(await asyncio.gather(*work))
 
 

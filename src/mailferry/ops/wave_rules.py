@@ -36,8 +36,8 @@ from mailferry.ops.rules import merged, read_owners
 from mailferry.plan.folders import PREFERRED
 from mailferry.plan.wellknown import folded, special_use_by_name
 from mailferry.rules import ews, ldap_attributes
-from mailferry.rules.convert import Script, convert, mentioned
-from mailferry.rules.names import ACTIONS, Shape
+from mailferry.rules.convert import Converted, Script, convert, mentioned
+from mailferry.rules.names import ACTIONS, Rating, Shape
 from mailferry.rules.predicates import Owner
 from mailferry.rules.values import INBOXES
 from mailferry.secret import Secret
@@ -52,9 +52,8 @@ if TYPE_CHECKING:
 
 REDIRECTS = 4
 """What a server that does not tell is taken to allow."""
+_UNKNOWN = "nothing is known of them: neither a file nor an entry is this person's"
 _EXPORTS = frozenset({".json", ".xml", ".clixml", ".csv"})
-_MARK = b"\xef\xbb\xbf"
-"""All that PowerShell writes into a file of nothing, at most."""
 _DISTINGUISHED = {
     "deleteditems": SpecialUse.TRASH,
     "junkemail": SpecialUse.JUNK,
@@ -83,7 +82,8 @@ def companions(site: Site, ledger: LedgerThread, directory: Directory) -> list[C
 
 def upload_of(site: Site, ledger: Ledger, move: Move) -> Upload | None:
     """What was uploaded of somebody's rules; None: nothing, or none are to be."""
-    return None if site.coexist.rules is None else uploads.upload_of(ledger, key_of(site.scripts(move)))
+    account = None if site.coexist.rules is None else site.scripts(move)
+    return None if account is None else uploads.upload_of(ledger, key_of(account))
 
 
 async def answers(account: ImapAccount) -> str:
@@ -105,7 +105,7 @@ async def converted(
     mine, forwards = await directory.call(lambda people, _: _theirs(people, move.source_id))
     behaviour = await reader(move, mine)
     if behaviour is None:
-        return Script("", ())
+        return Script("", (Converted("Rules", "", Rating.MANUAL, (_UNKNOWN,)),))
     if forwards:  # Postfix does that already, by the directory
         behaviour = replace(behaviour, forwarding=None)
     texts = mentioned(behaviour)
@@ -243,7 +243,6 @@ class Exports:
         """Everybody in it, by an address where one is known."""
         try:
             files = [one for one in sorted(self.folder.iterdir()) if one.suffix.lower() in _EXPORTS]
-            files = [one for one in files if one.stat().st_size > len(_MARK)]  # of somebody without rules
         except OSError as error:
             raise UserError(f"cannot be read: {error.strerror}", about=str(self.folder)) from error
         main = {name: theirs[0] for name, theirs in self.owners.items()}

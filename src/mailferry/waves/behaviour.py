@@ -67,12 +67,13 @@ def told(part: Converted) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Rules(Companion):
-    """`script`: converts what the mailbox on Exchange has now, for this server; `account`: where its scripts are.
-    `wait`: a server that is away holds the switch up, else the switch goes on and says so."""
+    """`script`: converts what the mailbox on Exchange has now, for this server; `account`: where its scripts are, None
+    where a store has no Sieve. `wait`: a server that is away holds the switch up, else the switch goes on and says
+    so."""
 
     ledger: LedgerThread
     script: Callable[[Move, Lease, Session], Awaitable[Script]]
-    account: Callable[[Move], ImapAccount]
+    account: Callable[[Move], ImapAccount | None]
     wait: bool
     name = "rules"
 
@@ -83,7 +84,8 @@ class Rules(Companion):
         await self._tried(move, lease, self._bring)
 
     async def verify(self, move: Move, lease: Lease) -> Score:
-        known = await self._known(move)
+        account = self.account(move)
+        known = None if account is None else await self._known(account)
         if known is None or known.put_off:
             return Score.GOOD
         exact = all(part["rating"] == Rating.EXACT.value and part["active"] for part in known.parts)
@@ -93,23 +95,25 @@ class Rules(Companion):
         await self._tried(move, lease, self._activate)
 
     async def complete(self, move: Move, lease: Lease) -> str:
-        known = await self._known(move)
-        if known is not None and known.state is UploadState.ACTIVE:
+        account = self.account(move)
+        if account is None:
             return ""
         try:
-            await self._activate(move, lease)
+            await self._activate(account, move, lease)
         except Fenced:
             raise
         except MailferryError as error:
-            await self._put_off(move, lease, error)
-        known = await self._known(move)
-        return f"rules are not in force yet: {known.put_off}" if known is not None and known.put_off else ""
+            await self._put_off(account, move, lease, error)
+        known = await self._known(account)
+        if known is None or known.state is UploadState.ACTIVE:
+            return ""
+        return f"rules are not in force yet: {known.put_off}"
 
     async def withdraw(self, move: Move, lease: Lease) -> None:
-        known = await self._known(move)
-        if known is None or not known.ours:
-            return
         account = self.account(move)
+        known = None if account is None else await self._known(account)
+        if account is None or known is None or not known.ours:
+            return
         parked = move.state is MoveState.UNPARKING
         account = replace(account, timeout=min(account.timeout, BACK_SECONDS)) if parked else account
         try:
@@ -118,40 +122,44 @@ class Rules(Companion):
         except _AWAY as error:
             if self.wait and not parked:
                 raise
-            await self._put_off(move, lease, error)
+            await self._put_off(account, move, lease, error)
 
-    async def _tried(self, move: Move, lease: Lease, work: Callable[[Move, Lease], Awaitable[None]]) -> None:
+    async def _tried(
+        self, move: Move, lease: Lease, work: Callable[[ImapAccount, Move, Lease], Awaitable[None]]
+    ) -> None:
+        account = self.account(move)
+        if account is None:
+            return
         try:
-            await work(move, lease)
+            await work(account, move, lease)
         except _AWAY as error:
             if self.wait:
                 raise
-            await self._put_off(move, lease, error)
+            await self._put_off(account, move, lease, error)
 
-    async def _bring(self, move: Move, lease: Lease) -> None:
-        async with managesieve.session(self.account(move)) as session:
+    async def _bring(self, account: ImapAccount, move: Move, lease: Lease) -> None:
+        async with managesieve.session(account) as session:
             await self._brought(session, move, lease)
 
     async def _brought(self, session: Session, move: Move, lease: Lease) -> Upload:
-        known, keep = await self._known(move), keeper(self.ledger, lease)
+        known, keep = await self._known(session.account), keeper(self.ledger, lease)
         if known is not None and known.state is UploadState.ACTIVE:  # a way back could not withdraw it
             known = await withdraw(session, known, keep)
         script = await self.script(move, lease, session)
         return await bring(session, known, move.mail, script, keep)
 
-    async def _activate(self, move: Move, lease: Lease) -> None:
-        known = await self._known(move)
+    async def _activate(self, account: ImapAccount, move: Move, lease: Lease) -> None:
+        known = await self._known(account)
         if known is not None and known.state is UploadState.ACTIVE:
             return
-        async with managesieve.session(self.account(move)) as session:
+        async with managesieve.session(account) as session:
             if known is None or known.put_off:
                 known = await self._brought(session, move, lease)
             await activate(session, known, keeper(self.ledger, lease))
 
-    async def _known(self, move: Move) -> Upload | None:
-        key = key_of(self.account(move))
-        return await self.ledger.call(lambda db: uploads.upload_of(db, key))
+    async def _known(self, account: ImapAccount) -> Upload | None:
+        return await self.ledger.call(lambda db: uploads.upload_of(db, key_of(account)))
 
-    async def _put_off(self, move: Move, lease: Lease, error: MailferryError) -> None:
-        known = await self._known(move) or Upload(key_of(self.account(move)), move.mail)
+    async def _put_off(self, account: ImapAccount, move: Move, lease: Lease, error: MailferryError) -> None:
+        known = await self._known(account) or Upload(key_of(account), move.mail)
         await keeper(self.ledger, lease)(replace(known, put_off=error.message))
