@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import sys
@@ -10,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import ldap
 import pytest
 from click.testing import CliRunner
 
 from lab import ldap_people, process
-from lab.openldap import DAV_PASSWORD, LOOKUP_PASSWORD, OpenLdap
+from lab.openldap import ADMIN_PASSWORD, DAV_PASSWORD, LOOKUP_PASSWORD, OpenLdap
 from lab.process import PASSWORD
+from mailferry.cli.directory import directory_command
 from mailferry.cli.stack import stack_command
 from mailferry.model.account import DavAccount, Tls
 from mailferry.secret import Secret
@@ -63,6 +66,7 @@ def host(openldap: OpenLdap) -> Iterator[Host]:
     (here.root / "host").mkdir()
     (here.root / "lookup").write_text(LOOKUP_PASSWORD)
     (here.root / "dav").write_text(DAV_PASSWORD)
+    (here.root / "admin").write_text(ADMIN_PASSWORD)
     (here.root / "mailferry.toml").write_text(
         f"""
         [directory.source]
@@ -70,6 +74,11 @@ def host(openldap: OpenLdap) -> Iterator[Host]:
         [directory.target]
         url = "{openldap.url}"
         suffix = "{openldap.suffix}"
+        bind = "{openldap.admin_dn}"
+        password = "file:{here.root}/admin"
+        tls = "none"
+        [directory.mapping]
+        domains = ["acme.example"]
         [stack.openldap]
         provider = "{openldap.url}"
         admin_password = "file:{here.root}/lookup"
@@ -117,10 +126,43 @@ def test_mailferry_fills_what_its_owner_then_finds(host: Host, tmp_path: Path) -
     assert host.ask("GET", "/bob/calendar/e.ics", "alice") == 403
 
 
-def test_the_organisations_address_book_is_read_by_all_and_written_by_none(host: Host) -> None:
-    card = b"BEGIN:VCARD\r\nVERSION:3.0\r\nUID:x\r\nFN:X\r\nN:X;;;;\r\nEND:VCARD\r\n"
-    assert host.ask("MKCOL", "/organisation/", DAV_ACCOUNT, DAV_PASSWORD) == 201
-    assert host.ask("PUT", "/organisation/people/", DAV_ACCOUNT, DAV_PASSWORD, card) == 201
-    assert host.ask("PROPFIND", "/organisation/people/", "alice") == 207
-    assert host.ask("PUT", "/organisation/people/y.vcf", "alice", body=card) == 403
-    assert host.ask("DELETE", "/organisation/people/", "alice") == 403
+def test_the_organisations_address_book_is_read_by_all_and_written_by_none(
+    host: Host, openldap: OpenLdap, tmp_path: Path
+) -> None:
+    photo = b"\xff\xd8\xff\xe0a face"
+    for uid, more in (("fay", {"displayName": "Fay Größe"}), ("hid", {"mailferryHidden": "TRUE"})):
+        dn, values = ldap_people.person(openldap.suffix, uid, **more)
+        openldap.add((dn, {**values, "jpegPhoto": [photo]}))
+
+    def cards(*arguments: str) -> dict[str, int]:
+        words = ["cards", "--config", str(host.root / "mailferry.toml"), "--ledger", str(tmp_path / "ledger.db")]
+        done = CliRunner().invoke(directory_command, [*words, "--json", *arguments], standalone_mode=False)
+        if done.exception is not None:
+            raise done.exception
+        answer: dict[str, int] = json.loads(done.output).get("counts", {})
+        return answer
+
+    def book() -> dict[str, bytes]:
+        folder = host.root / "host/var/lib/mailferry-radicale/collections/collection-root/organisation/contacts"
+        return {one.name: one.read_bytes() for one in folder.glob("*.vcf")}
+
+    cards("--dry-run")
+    assert cards()["copied"] == 4
+    assert host.ask("PROPFIND", "/organisation/contacts/", "alice") == 207
+    (name,) = [one for one, card in book().items() if "Fay Größe".encode() in card]
+    assert base64.b64encode(photo) in book()[name].replace(b"\r\n ", b"")
+    assert host.ask("GET", f"/organisation/contacts/{name}", "alice") == 200
+    for method, path in (("PUT", name), ("DELETE", name), ("DELETE", "")):
+        assert host.ask(method, f"/organisation/contacts/{path}", "alice", body=book()[name]) == 403
+
+    openldap.connect().modify_s(
+        f"uid=fay,ou=people,{openldap.suffix}", [(ldap.MOD_REPLACE, "telephoneNumber", [b"+49 30 1"])]
+    )
+    openldap.connect().modify_s(
+        f"uid=bob,ou=people,{openldap.suffix}", [(ldap.MOD_REPLACE, "mailferryRoute", [b"parked"])]
+    )
+    openldap.connect().delete_s(f"uid=erin,ou=people,{openldap.suffix}")
+    again = cards()
+    assert (again["copied"], again["removed"], again["there"]) == (1, 1, 2), "a route is nothing for an address book"
+    assert b"+49 30 1" in book()[name]
+    assert len(book()) == 3

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mailferry.cli import options
+from mailferry.cli.cards import cards_command
 from mailferry.cli.convert import convert_command
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def directory_command() -> None:
 
 
 directory_command.add_command(convert_command)
+directory_command.add_command(cards_command)
 
 
 @directory_command.command("diff", short_help="Print what `sync` would change.")

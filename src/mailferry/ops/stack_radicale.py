@@ -16,6 +16,7 @@ from mailferry.ops.route_store import lookup
 from mailferry.ops.stack_places import endpoint, under
 from mailferry.secret import Secret
 from mailferry.stack.file import Kit
+from mailferry.stack.openldap.settings import DAV_ACCOUNT
 from mailferry.stack.radicale.files import files
 from mailferry.stack.radicale.settings import VENV, Settings
 from mailferry.wire.dav import RESOURCE_TYPE
@@ -63,23 +64,29 @@ def kit(config: Config, root: Path | None) -> Kit:
     return Kit("radicale", tuple(files(settings, restart, None)), f"{runs} || {begin}", f"! {runs} || {{ {stop}; }}")
 
 
-def log_in(config: Config) -> str:
-    """Log in as the account that fills collections, which takes an answer of the directory. What was found; raises
-    what `net/dav` raises."""
+def account_of(config: Config, service: str, user: str, path: str = "") -> DavAccount:
+    """Somebody's collections there, opened by the account that fills them."""
     settings = radicale_settings(config)
     assert config.stack is not None and config.stack.radicale is not None
     at = endpoint(settings.listen[0])
-    anywhere = settings.certificate is not None or at.host in ("0.0.0.0", "::")
-    account = DavAccount(
-        "dav",
-        settings.hostname if anywhere else at.host,
+    by_name = settings.certificate is not None or at.host in ("0.0.0.0", "::")
+    return DavAccount(
+        service,
+        settings.hostname if by_name else at.host,
         at.port,
-        settings.admin,
+        user,
         Secret.from_reference(config.stack.radicale.admin_password),
+        admin=settings.admin,
+        path=path,
         tls=Tls.NONE if settings.certificate is None else Tls.IMPLICIT,
         timeout=SECONDS,
     )
 
+
+def log_in(config: Config) -> str:
+    """Log in as the account that fills collections, which takes an answer of the directory. What was found; raises
+    what `net/dav` raises."""
+    account = account_of(config, "dav", DAV_ACCOUNT)
     return asyncio.run(_ask(account))
 
 

@@ -216,7 +216,7 @@ Rendered by `mailferry stack render radicale`. The same settings give the same f
 
 People log in with their uid or any of their addresses, once their mailbox is here. Collections are files below
 `{settings.data_dir}/collections`: back that up. `{settings.admin}` may write all of them, and only it may write the
-organisation's address book, `/{ORGANISATION}/people/`.
+organisation's address book, `/{ORGANISATION}/contacts/`.
 
 To go back: copy the `before-` files over the new ones, `systemctl restart mailferry-radicale`.
 
