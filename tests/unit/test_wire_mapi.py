@@ -12,7 +12,7 @@ from email.message import EmailMessage
 import pytest
 
 from mailferry.errors import ItemError
-from mailferry.wire.mapi import tags
+from mailferry.wire.mapi import tags, tnef
 from mailferry.wire.mapi.fields import Making, smtp_address, transport_fields
 from mailferry.wire.mapi.lzfu import decompress
 from mailferry.wire.mapi.rebuild import charset_of, rebuilt
@@ -64,6 +64,9 @@ class Thing:
     @property
     def properties(self) -> Bag:
         return Bag(self.values)
+
+    def tag(self, space: bytes, name: str | int) -> int | None:
+        return None
 
     def recipients(self) -> Iterator[Bag]:
         return iter(self.people)
@@ -427,3 +430,89 @@ def test_texts_come_back_from_their_transfer_encoding(data: bytes) -> None:
     found = message_from_bytes(header + body).get_payload(decode=True)
     assert isinstance(found, bytes)
     assert found == bodies.crlf(data) + (b"" if bodies.crlf(data).endswith(b"\r\n") else b"\r\n")
+
+
+# winmail.dat
+
+
+def attribute(level: int, name: int, data: bytes) -> bytes:
+    return struct.pack("<BII", level, name, len(data)) + data + struct.pack("<H", sum(data) & 0xFFFF)
+
+
+def encapsulated(values: Sequence[tuple[int, int, bytes | str | int]]) -> bytes:
+    """[MS-OXTNEF] §2.1.3.4: tag, type, value."""
+    found = struct.pack("<I", len(values))
+    for tag, kind, value in values:
+        found += struct.pack("<HH", kind, tag)
+        if isinstance(value, int):
+            found += struct.pack("<i", value)
+            continue
+        data = value.encode("utf-16-le") if isinstance(value, str) else value
+        found += struct.pack("<II", 1, len(data)) + data.ljust(-(-len(data) // 4) * 4, b"\0")
+    return found
+
+
+def winmail(inner: bytes = b"") -> bytes:
+    """A message with HTML, a file, and, if given, another message."""
+    html = b"<p>Gr\xfc\xdfe</p>"
+    stream = struct.pack("<IH", 0x223E9F78, 1) + attribute(1, 0x00069007, struct.pack("<II", 1252, 0))
+    stream += attribute(1, 0x00069003, encapsulated([(tags.HTML, Type.BINARY, html), (0x3FDE, Type.LONG, 1252)]))
+    stream += attribute(2, 0x00069002, bytes(14)) + attribute(2, 0x00018010, b"old.txt\0")
+    stream += attribute(2, 0x0006800F, b"data" * 100)
+    stream += attribute(2, 0x00069005, encapsulated([(tags.ATTACH_LONG_FILENAME, Type.STRING, "N\u00e4me.txt\0")]))
+    if inner:
+        stream += attribute(2, 0x00069002, bytes(14))
+        data = bytes(16) + inner
+        more = encapsulated([(tags.ATTACH_METHOD, Type.LONG, 5), (tags.ATTACH_DATA, Type.OBJECT, data)])
+        stream += attribute(2, 0x00069005, more)
+    return stream
+
+
+def with_winmail(data: bytes) -> Thing:
+    part = Part(Bag({tags.ATTACH_METHOD: 1, tags.ATTACH_LONG_FILENAME: "winmail.dat"}, [data]))
+    return Thing({tags.BODY: "plain", tags.SUBJECT: "S"}, parts=[part])
+
+
+def test_winmail_dat_is_taken_apart() -> None:
+    making = Making()
+    found = parsed(with_winmail(winmail(winmail())), making)
+    assert making.differences == []
+    assert built(with_winmail(winmail(winmail()))) == built(with_winmail(winmail(winmail())))
+    html = found.get_body(("html",))
+    assert html is not None and html.get_content().strip() == "<p>Grüße</p>"
+    text, message = found.iter_attachments()
+    assert (text.get_filename(), text.get_content()) == ("Näme.txt", b"data" * 100)
+    assert message.get_content_type() == "message/rfc822"
+    (inner,) = message.get_content().iter_attachments()
+    assert inner.get_filename() == "Näme.txt"
+
+
+def test_a_broken_winmail_dat_stays_as_it_is() -> None:
+    whole = winmail(winmail())
+    ends, at = set(), 6
+    while at < len(whole):  # a stream that ends with an attribute cannot be told from a whole one
+        at += 11 + int(struct.unpack_from("<I", whole, at + 5)[0])
+        ends.add(at)
+    for end in {*range(0, len(whole) - 1, 7)} - ends - {6}:
+        making = Making()
+        (part,) = parsed(with_winmail(whole[:end]), making).iter_attachments()
+        assert (part.get_filename(), part.get_content()) == ("winmail.dat", whole[:end])
+        assert len(making.differences) == 1
+    making = Making()
+    wrong = bytearray(whole)
+    wrong[60] ^= 1
+    (part,) = parsed(with_winmail(bytes(wrong)), making).iter_attachments()
+    assert part.get_filename() == "winmail.dat"
+    assert making.differences == ["winmail.dat has a wrong checksum; it stays as it is"]
+
+
+def test_noise_in_winmail_dat_is_an_error_or_nothing() -> None:
+    chance, whole = random.Random(7), winmail()
+    for _ in range(300):
+        data = bytearray(whole)
+        at = chance.randrange(6, len(data) - 4)
+        data[at : at + 4] = chance.randbytes(4)
+        try:
+            tnef.read(bytes(data), b"")
+        except ItemError:
+            continue

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from mailferry.errors import ItemError
 from mailferry.model.groupware import Text
 from mailferry.wire.html import plain as as_plain
-from mailferry.wire.mapi import tags
+from mailferry.wire.mapi import tags, tnef
 from mailferry.wire.mapi.fields import Making, header_fields, token
 from mailferry.wire.mapi.item import Attachment, Item
 from mailferry.wire.mapi.lzfu import decompress
@@ -34,6 +34,7 @@ DEPTH = 32
 
 _BY_VALUE, _EMBEDDED, _OLE = 1, 5, 6
 _MEETING = "ipm.schedule.meeting."
+_TNEF = ("application/ms-tnef", "application/vnd.ms-tnef")
 _CHARSETS = {
     None: "windows-1252",
     874: "windows-874",
@@ -70,7 +71,10 @@ def rebuilt(item: Item, making: Making, depth: int = 0) -> Iterator[bytes]:
     if kind.startswith("ipm.note.smime") and len(parts) == 1:
         yield from _smime(making, parts[0], "multipartsigned" in kind)
         return
+    parts, wrapped = _unwrapped(making, item, parts)
     html, bodies = _bodies(making, item)
+    if wrapped is not None and not html:
+        html, bodies = _bodies(making, wrapped) if _has_more(wrapped) else (html, bodies)
     if kind.startswith(_MEETING):
         bodies += _invitation(making, item)
     wanted = {found.lower() for found in _CID.findall(html)}
@@ -236,6 +240,34 @@ def _text(kind: str, data: bytes, charset: str) -> bytes:
 
 
 # Attachments
+
+
+def _unwrapped(making: Making, item: Item, parts: list[_Part]) -> tuple[list[_Part], Item | None]:
+    """The parts with those in winmail.dat in its place, and the message in that; one that cannot be read stays."""
+    found: list[_Part] = []
+    wrapped: Item | None = None
+    for part in parts:
+        if part.method != _BY_VALUE or (part.kind not in _TNEF and part.name.casefold() != "winmail.dat"):
+            found.append(part)
+            continue
+        try:
+            data = bytearray()
+            for piece in part.attachment.properties.chunks(tags.ATTACH_DATA):
+                data += piece
+                if len(data) > tnef.MOST:
+                    raise ItemError("winmail.dat is too large to be taken apart")
+            inner = tnef.read(bytes(data), item.key + f"winmail.dat {part.number}".encode())
+            found += _parts(making, inner)
+            wrapped = inner
+        except ItemError as error:
+            making.lost(f"{error.message}; it stays as it is")
+            found.append(part)
+    return found, wrapped
+
+
+def _has_more(item: Item) -> bool:
+    """Whether a message in winmail.dat has a body of its own."""
+    return any(item.properties.get(tag) for tag in (tags.HTML, tags.RTF_COMPRESSED, tags.BODY))
 
 
 def _parts(making: Making, item: Item) -> Iterator[_Part]:
