@@ -6,7 +6,7 @@ what the server cannot do for now it is asked again only when it named the pause
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mailferry.errors import MailferryError, RemoteProtocolError
@@ -62,6 +62,33 @@ class Answer:
     def close(self) -> None:
         """Drop the contents that nobody took."""
         for one in self.contents:
+            one.spool.close()
+
+
+class Reading:
+    """An answer that arrives. `about` names the server in errors."""
+
+    def __init__(self, about: str) -> None:
+        self._about = about
+        self._contents: list[Content] = []
+        self._splitter = Splitter(self._begin)
+
+    def _begin(self) -> Callable[[bytes], None]:
+        self._contents.append(Content(self._about))
+        return self._contents[-1].write
+
+    def feed(self, data: bytes) -> None:
+        """RemoteProtocolError, Permanent: no answer of EWS, no room on the disk."""
+        self._splitter.feed(data)
+
+    def answer(self) -> Answer:
+        """When all has been fed."""
+        payload = answers.tree(self._splitter.skeleton(), self._about)
+        return Answer(payload, list(answers.messages(payload)), self._contents)
+
+    def close(self) -> None:
+        """Drop what arrived."""
+        for one in self._contents:
             one.spool.close()
 
 
@@ -123,13 +150,7 @@ class Ews:
         return answer.messages[0]
 
     async def _once(self, data: bytes) -> Answer:
-        contents: list[Content] = []
-
-        def begin() -> Content:
-            contents.append(Content(self.account.key))
-            return contents[-1]
-
-        splitter = Splitter(lambda: begin().write)
+        reading = Reading(self.about)
         try:
             async with self._http.send(
                 "POST", self.account.url, content=data, headers={"Content-Type": "text/xml; charset=utf-8"}
@@ -137,14 +158,14 @@ class Ews:
                 if response.status_code not in (200, 500) or "xml" not in response.headers.get("content-type", ""):
                     raise status_error(response, self.about)
                 async for piece in response.aiter_bytes(1 << 18):
-                    splitter.feed(piece)
-            payload = answers.tree(splitter.skeleton(), self.about)
-            self.server = answers.server_version(payload) or self.server
-            return Answer(payload, list(answers.messages(payload)), contents)
-        except MailferryError as error:
-            for one in contents:
-                one.spool.close()
-            error.about = error.about or self.about
+                    reading.feed(piece)
+            answer = reading.answer()
+            self.server = answers.server_version(answer.payload) or self.server
+            return answer
+        except BaseException as error:
+            reading.close()
+            if isinstance(error, MailferryError):
+                error.about = error.about or self.about
             raise
 
     async def close(self) -> None:

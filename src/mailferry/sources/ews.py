@@ -276,7 +276,7 @@ class EwsSourceSession:
             if len(answer.messages) != len(batch):
                 raise RemoteProtocolError(f"{len(batch)} items asked for, {len(answer.messages)} answers came")
             for (number, _), message in zip(batch, answer.messages, strict=True):
-                found = _message(answer, number, message)
+                found = message_of(answer, number, message)
                 if found is not None:
                     taken.append(found)
         except BaseException:
@@ -326,7 +326,7 @@ class _StateRefused(Exception):
     """The server does not know the SyncState any more."""
 
 
-def _message(answer: Answer, number: int, message: Element) -> Message | Failed | None:
+def message_of(answer: Answer, number: int, message: Element) -> Message | Failed | None:
     """One message of a batch; None for one that has gone. Temporary: the server cannot give it for now."""
     refused = answers.refusal(message)
     if refused is not None:

@@ -11,6 +11,8 @@ import binascii
 import re
 from collections.abc import Callable
 
+from pybase64 import b64decode
+
 from mailferry.errors import RemoteProtocolError
 
 MOST_SKELETON = 64 << 20
@@ -18,7 +20,7 @@ MOST_SKELETON = 64 << 20
 
 _LONGEST_TAG = 64 << 10
 _OPEN = re.compile(rb"<(?:[\w.-]+:)?(?:MimeContent|MimeContentUTF8|Content)(?:\s[^<>]*)?(?<!/)>")
-_BLANKS = b" \t\r\n"
+_BLANKS = (b"\n", b"\r", b" ", b"\t")
 
 Sink = Callable[[bytes], None]
 
@@ -38,8 +40,9 @@ class Splitter:
         """RemoteProtocolError for what no Exchange sends."""
         data = self._held + data
         self._held = b""
-        while data:
-            data = self._inside(data) if self._sink is not None else self._outside(data)
+        at = 0
+        while at < len(data):
+            at = self._outside(data, at) if self._sink is None else self._inside(data, at, self._sink)
 
     def skeleton(self) -> bytes:
         """What was left, when all has been fed."""
@@ -47,22 +50,22 @@ class Splitter:
             raise RemoteProtocolError("the answer ends in the middle")
         return b"".join(self._skeleton)
 
-    def _outside(self, data: bytes) -> bytes:
-        found = _OPEN.search(data)
+    def _outside(self, data: bytes, at: int) -> int:
+        found = _OPEN.search(data, at)
         if found is not None:
-            self._keep(data[: found.end()])
+            self._keep(data[at : found.end()])
             self._keep(b"%d" % self._number)
             self._number += 1
             self._sink = self._begin()
-            return data[found.end() :]
-        cut = data.rfind(b"<")
+            return found.end()
+        cut = data.rfind(b"<", at)
         if cut < 0 or data.find(b">", cut) >= 0:
             cut = len(data)
         if len(data) - cut > _LONGEST_TAG:
             raise RemoteProtocolError("the answer holds a tag without an end")
-        self._keep(data[:cut])
+        self._keep(data[at:cut])
         self._held = data[cut:]
-        return b""
+        return len(data)
 
     def _keep(self, data: bytes) -> None:
         if b"<!" in data:
@@ -75,19 +78,20 @@ class Splitter:
             raise RemoteProtocolError(f"the answer holds more than {MOST_SKELETON >> 20} MB beside its contents")
         self._skeleton.append(data)
 
-    def _inside(self, data: bytes) -> bytes:
-        assert self._sink is not None
-        end = data.find(b"<")
-        text = (data if end < 0 else data[:end]).translate(None, _BLANKS)
+    def _inside(self, data: bytes, at: int, sink: Sink) -> int:
+        end = data.find(b"<", at)
+        text = data[at : len(data) if end < 0 else end]
+        if any(blank in text for blank in _BLANKS):
+            text = text.translate(None, b"".join(_BLANKS))
         usable = len(text) if end >= 0 else len(text) - len(text) % 4
         try:
-            decoded = binascii.a2b_base64(text[:usable], strict_mode=True)
+            decoded = b64decode(text[:usable], validate=True)
         except binascii.Error as error:
             raise RemoteProtocolError(f"a content of the answer is no base64: {error}") from error
         if decoded:
-            self._sink(decoded)
+            sink(decoded)
         if end < 0:
             self._held = text[usable:]
-            return b""
+            return len(data)
         self._sink = None
-        return data[end:]
+        return end
