@@ -58,11 +58,12 @@ _PACKAGES = {
     "dovecot-managesieved": "/usr/lib/dovecot/managesieve",
     "rspamd": "/usr/bin/rspamd",
     "logrotate": "/usr/sbin/logrotate",
+    "ucspi-tcp": "/usr/bin/tcpserver",
 }
 _ANSWERS = ("slapd slapd/no_configuration boolean true", "postfix postfix/main_mailer_type select No configuration")
 _BENCH_PACKAGES = {"isync": "/usr/bin/mbsync"}
 _UNPACKED = {
-    "courier": ("courier-imap", "courier-base", "courier-authlib", "gamin"),
+    "courier": ("courier-imap", "courier-pop", "courier-base", "courier-authlib", "courier-authlib-ldap", "gamin"),
     "cyrus": ("cyrus-imapd", "cyrus-common", "libsasl2-modules"),
 }
 PST_SAMPLES = CACHE / "pst"

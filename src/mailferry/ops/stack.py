@@ -203,6 +203,12 @@ def _qmail(config: Config, which: Which, root: Path | None) -> Kit:
     return stack_qmail.kit(config, which.store, root)
 
 
+def _courier(config: Config, which: Which, root: Path | None) -> Kit:
+    if root is not None:
+        raise ConfigError("Courier is not installed below a directory", about=str(root), advice="install it on a host")
+    return stack_qmail.courier_kit(config, which.store)
+
+
 ALL = "all"
 SERVERS: dict[str, Callable[[Config, Which, Path | None], Kit]] = {
     "openldap": _openldap,
@@ -212,6 +218,7 @@ SERVERS: dict[str, Callable[[Config, Which, Path | None], Kit]] = {
     "dovecot": _dovecot,
     "radicale": _radicale,
     "qmail": _qmail,
+    "courier": _courier,
 }
 """Each server by its name in `[stack]`, in the order of starting: settings, which host, root → its kit."""
 

@@ -52,6 +52,8 @@ def running(config: Config, kits: list[Kit]) -> Iterator[Told]:
             yield _radicale(config)
         elif kit.server == "qmail":
             yield from _qmail(config, kit)
+        elif kit.server == "courier":
+            yield from _courier(config)
         elif kit.server == "relay":
             relay = stack_relay.relay_settings(config, stack.postfix_settings(config))
             at = _place(relay.base.listen, relay.base.hostname)
@@ -138,6 +140,15 @@ def _qmail(config: Config, kit: Kit) -> Iterator[Told]:
         yield Told("qmail", what, None, f"{found}: {error}")
         return
     yield Told("qmail", what, not stale, "it is too long ago: nobody is refused as unknown now" if stale else "")
+
+
+def _courier(config: Config) -> Iterator[Told]:
+    assert config.stack is not None and config.stack.courier is not None
+    wanted = config.stack.courier
+    host = "localhost" if wanted.listen == "0" else wanted.listen
+    for what, port, expected in (("IMAP", wanted.imap, "* OK"), ("POP3", wanted.pop3, "+OK")):
+        if port:
+            yield _banner("courier", what, Endpoint(host, port), expected)
 
 
 def _dovecot(config: Config, kit: Kit) -> Iterator[Told]:

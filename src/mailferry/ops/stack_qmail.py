@@ -1,4 +1,4 @@
-"""From the settings to a qmail host (`[stack.qmail]`): its kit, and who gets what on it, as the directory says.
+"""From the settings to a qmail host and its Courier (`[stack.qmail]`, `[stack.courier]`): kits, and who gets what.
 
 Invariant: who reads the directory to write holds the host's lock already, so that nobody writes what is older.
 """
@@ -18,6 +18,10 @@ from mailferry.errors import ConfigError, Temporary, UserError
 from mailferry.net import ldap
 from mailferry.ops.route_store import in_ad, lookup
 from mailferry.ops.stack_places import endpoint, under
+from mailferry.stack.courier.files import files as courier_files
+from mailferry.stack.courier.files import services
+from mailferry.stack.courier.settings import Ports
+from mailferry.stack.courier.settings import Settings as CourierSettings
 from mailferry.stack.file import Kit
 from mailferry.stack.qmail import tree
 from mailferry.stack.qmail.files import files, start, stop, trial
@@ -113,6 +117,34 @@ def kit(config: Config, store: str | None, root: Path | None) -> Kit:
     settings = rooted(settings, root.resolve())
     begin, end = trial(settings, under(root.resolve(), Path("/run/mailferry-qmail")))
     return Kit("qmail", tuple(files(settings, systemd=False)), begin, end)
+
+
+def courier_settings(config: Config, store: str | None = None) -> CourierSettings:
+    """What the Courier of a store is to be. Errors as `qmail_settings`."""
+    host = qmail_settings(config, store)
+    wanted = config.stack.courier if config.stack is not None else None
+    if wanted is None:
+        raise ConfigError("it needs [stack.courier]", about="mailferry.toml", advice="see docs/stack-qmail.md")
+    return CourierSettings(
+        hostname=wanted.hostname,
+        store=host.store,
+        directory=lookup(config, wanted.directory),
+        login=wanted.login,
+        mail_dir=host.places.mail_dir,
+        owner=host.owner,
+        ports=Ports(wanted.imap, wanted.imaps, wanted.pop3, wanted.pop3s),
+        address=wanted.listen,
+        certificate=wanted.certificate,
+        sessions=wanted.sessions,
+    )
+
+
+def courier_kit(config: Config, store: str | None) -> Kit:
+    """The kit of that Courier."""
+    settings = courier_settings(config, store)
+    names = services(settings)
+    start_all, stop_all = f"systemctl start {' '.join(names)}", f"systemctl stop {' '.join(reversed(names))}"
+    return Kit("courier", tuple(courier_files(settings)), start_all, stop_all)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,12 +59,12 @@ _COMMANDS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "relay": _POSTFIX,
     "rspamd": (("local.d (rspamadm configtest)", ("rspamadm", "--var=LOCAL_CONFDIR=SCRATCH", "configtest", "-q")),),
     "dovecot": (("dovecot.conf (doveconf -n)", check_command(Path("SCRATCH"))),),
-    "qmail": (
-        *(
-            (f"{name} (tcprules)", ("sh", "-c", f"tcprules SCRATCH/cdb SCRATCH/tmp < SCRATCH/{name}"))
-            for name in ("smtpd.rules", "exchange.rules")
-        ),
-        *((f"{name} (sh -n)", ("sh", "-n", f"SCRATCH/{name}")) for name in ("run-qmail", "run-smtpd", "parked")),
+    "qmail": tuple(
+        (f"{name} (sh -n)", ("sh", "-n", f"SCRATCH/{name}")) for name in ("run-qmail", "run-smtpd", "front", "parked")
+    ),
+    "courier": tuple(
+        (f"{name} (sh -n)", ("sh", "-n", f"SCRATCH/{name}"))
+        for name in ("authdaemonrc", "imapd", "imapd-ssl", "pop3d", "pop3d-ssl")
     ),
     "radicale": (("config, rights (Radicale itself)", (str(VENV / "bin" / "python"), "-c", RADICALE)),),
 }

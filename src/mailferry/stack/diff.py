@@ -17,7 +17,8 @@ from mailferry.errors import Permanent
 from mailferry.stack.file import File, Kit
 
 _SECRET = re.compile(
-    r"^(?P<name>[ \t]*(?:bind_pw|dnpass|password|enable_password|olcRootPW|userPassword)[ \t]*(?:=|::?)[ \t]*)\S.*$"
+    r"^(?P<name>[ \t]*(?:bind_pw|dnpass|password|enable_password|olcRootPW|userPassword)[ \t]*(?:=|::?)[ \t]*"
+    r"|LDAP_BINDPW[ \t]+)\S.*$"
     r"|(?P<within>credentials=)(?:\"[^\"]*\"|\S+)"
     r"|(?P<scheme>\{(?:ARGON2\w*|SSHA\w*|[A-Z0-9-]*CRYPT|PLAIN)\})[^\s:]+",
     re.MULTILINE | re.IGNORECASE,
