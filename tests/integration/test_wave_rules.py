@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -160,8 +161,14 @@ def test_rules_go_with_people_and_come_back(lab: RulesLab, new_user: Callable[[]
     upload = lab.upload(with_rules)
     assert upload is not None and upload.state is UploadState.UPLOADED and lab.active(with_rules) == "mine"
     assert [part["rating"] for part in upload.parts] == ["approximate", "exact", "manual"]
+    killed = lab.run("cutover", "w1", "--only", with_rules, crash_at="rules active:before:1")
+    assert killed.code == -signal.SIGKILL and lab.active(with_rules) == "mailferry", killed
+    upload = lab.upload(with_rules)
+    assert upload is not None and upload.state is UploadState.UPLOADED, "it was killed before it could note that"
     cutover = lab.run("cutover", "w1")
     assert cutover.code == 0, cutover
+    upload = lab.upload(with_rules)
+    assert upload is not None and (upload.state, upload.before) == (UploadState.ACTIVE, "mine")
     assert (lab.active(with_rules), lab.active(without)) == ("mailferry", "")
     lab.send(with_rules, "invoice 1", "other")
     assert lab.found(with_rules, "INBOX/Bills") == ["invoice 1"]

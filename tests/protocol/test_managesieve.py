@@ -135,6 +135,7 @@ def test_xoauth2_answers_the_error_and_is_refused() -> None:
         (says(b"x " * (2 * MOST_LINE)), RemoteProtocolError, "of more than 64 KiB"),
         (says(b'"SIEVE" ""\r\n' * 20_000), RemoteProtocolError, "without an end|has no end"),
         (says(b"{9999999999}\r\nabc"), RemoteProtocolError, "announced 9999999999 bytes"),
+        (says(b"{12000000}\r\n%s\r\n" % (b"x" * 12_000_000) * 3), RemoteProtocolError, "without an end"),
         (says(b"{100}\r\nabc"), Temporary, "in time"),
         (says(b'220 "smtp" ready {\r\n'), RemoteProtocolError, "does not speak ManageSieve"),
         (says(b"OK\r\n"), RemoteProtocolError, "does not tell its Sieve extensions"),
@@ -142,7 +143,7 @@ def test_xoauth2_answers_the_error_and_is_refused() -> None:
         (says(GREETING, b'NO (TRYLATER) "later"\r\n'), Temporary, "later"),
         (says(GREETING, b'NO "wrong"\r\n'), AuthError, "wrong"),
     ],
-    ids=["string", "line", "lines", "literal", "half", "smtp", "no-sieve", "bye", "later", "refused"],
+    ids=["string", "line", "lines", "literal", "literals", "half", "smtp", "no-sieve", "bye", "later", "refused"],
 )
 def test_a_hostile_server_ends_the_session(play: Play, kind: type[MailferryError], text: str) -> None:
     found = met(play)

@@ -36,8 +36,8 @@ def uploads(ledger: Ledger) -> list[Upload]:
 
 
 def keep(ledger: Ledger, upload: Upload, lease: Lease | None = None) -> Upload:
-    """Write the row as it is to be; as written. A change of its state gets a line in the audit. Fenced: the lease is
-    over."""
+    """Write the row as it is to be; as written. A change of its state gets a line in the audit. Hooks: `rules STATE`.
+    Fenced: the lease is over."""
     now = replace(upload, at=time.time())
     values = {name: getattr(now, name) for name in Upload.__slots__} | {"state": now.state.value}
     values["ours"] = {name: list(digests) for name, digests in now.ours.items()}
@@ -49,6 +49,7 @@ def keep(ledger: Ledger, upload: Upload, lease: Lease | None = None) -> Upload:
             connection.execute(sieve_upload.insert().values(**values))
         else:
             connection.execute(sieve_upload.update().where(sieve_upload.c.key == upload.key).values(**values))
+        ledger._points.append(f"rules {now.state.value}")
         if before is None or (before.state, before.put_off) != (now.state, now.put_off):
             told = {"key": now.key, "mail": now.mail, "state": now.state.value, "put_off": now.put_off}
             ledger.audit("rules kept", mailbox_id=lease.mailbox_id if lease else None, **told)

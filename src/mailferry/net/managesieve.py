@@ -20,7 +20,10 @@ from mailferry.model.account import ImapAccount, Tls
 from mailferry.net import tls
 from mailferry.net.stream import Stream
 from mailferry.wire.imap import sasl
-from mailferry.wire.managesieve import MOST_LINES, Answer, Line, Parser, answer, command, string
+from mailferry.wire.managesieve import MOST_LINES, MOST_LITERAL, Answer, Line, Parser, answer, command, string
+
+MOST_ANSWER = 2 * MOST_LITERAL
+"""Bytes that one command is answered with, at most."""
 
 
 class Refused(Permanent):
@@ -74,6 +77,7 @@ class Session:
         self._lines: deque[Line] = deque()
         self._more = asyncio.Event()
         self._failure: MailferryError | None = None
+        self._received_since = 0  # bytes, since the latest command
 
     async def open(self) -> None:
         account = self.account
@@ -241,12 +245,14 @@ class Session:
     def _write(self, data: bytes) -> None:
         if self._failure is not None:
             raise self._failure
+        self._received_since = 0
         self._stream.write(data)
 
     def _received(self, data: memoryview) -> None:
+        self._received_since += len(data)
         try:
             self._lines.extend(self._parser.feed(data))
-            if len(self._lines) > MOST_LINES:
+            if len(self._lines) > MOST_LINES or self._received_since > MOST_ANSWER:
                 raise RemoteProtocolError("it sends without an end")
         except RemoteProtocolError as error:
             self._failure = RemoteProtocolError(error.message, about=self.about)

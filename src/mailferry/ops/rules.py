@@ -26,7 +26,7 @@ from mailferry.rules.predicates import Owner
 from mailferry.rules.values import INBOXES
 
 REPORT = "rules.csv"
-_ADDRESS = re.compile(r"[^\s@<>\"]+@[^\s@<>\"]+")
+ADDRESS = re.compile(r"[^\s@<>\"]+@[^\s@<>\"]+")
 _OF_ADDRESS = re.compile(
     r"([^\s@]+@[^\s@]+?)(?:\.(?:rules|away|junk|mailbox))?\.(?:json|xml|clixml|csv)", re.IGNORECASE
 )
@@ -95,7 +95,7 @@ def read_owners(path: Path) -> dict[str, tuple[str, ...]]:
     found = {}
     for row in reader:
         addresses = tuple((row["addresses"] or "").split())
-        if not row["owner"] or not addresses or not all(_ADDRESS.fullmatch(one) for one in addresses):
+        if not row["owner"] or not addresses or not all(ADDRESS.fullmatch(one) for one in addresses):
             raise UserError("an owner and addresses are wanted", about=f"{path}:{reader.line_num}")
         found[row["owner"]] = addresses
     return found
@@ -136,12 +136,12 @@ def _content(rule: Rule) -> Rule:
 
 def owner_of(one: Behaviour, options: Options) -> Owner:
     """What is known of somebody without a directory and without a copy."""
-    me = options.me.get(one.owner) or ((one.owner,) if _ADDRESS.fullmatch(one.owner) else ())
+    me = options.me.get(one.owner) or ((one.owner,) if ADDRESS.fullmatch(one.owner) else ())
     domains = options.domains or tuple(dict.fromkeys(address.rpartition("@")[2] for address in me))
     return Owner(
         me=me,
-        people=lambda text: (text,) if _ADDRESS.fullmatch(text) else None,
-        reach=lambda text: text if _ADDRESS.fullmatch(text) else None,
+        people=lambda text: (text,) if ADDRESS.fullmatch(text) else None,
+        reach=lambda text: text if ADDRESS.fullmatch(text) else None,
         folder=lambda path: _folder(path, options.separator),
         domains=domains,
         extensions=options.extensions,

@@ -7,7 +7,6 @@ not be changed is told, and stops nobody else.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from mailferry.ledger.writer import LedgerThread
 from mailferry.model.account import ImapAccount
 from mailferry.model.rule import Behaviour, Upload, UploadState
 from mailferry.net.managesieve import key_of, session
-from mailferry.ops.rules import Options, merged, owner_of
+from mailferry.ops.rules import ADDRESS, Options, merged, owner_of
 from mailferry.rules.convert import convert
 from mailferry.secret import Secret
 from mailferry.targets import managesieve
@@ -29,7 +28,6 @@ from mailferry.waves.behaviour import bring, keeper, told
 
 T = TypeVar("T")
 AT_ONCE = 8
-_ADDRESS = re.compile(r"[^\s@]+@[^\s@]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ async def upload_files(
     people = _chosen(merged(files, main), only)
     options = replace(options, me={theirs[0]: theirs for theirs in options.me.values()})
     for one in people:
-        if _ADDRESS.fullmatch(one.owner) is None:
+        if ADDRESS.fullmatch(one.owner) is None:
             raise UserError("the export does not tell an address", about=one.owner, advice="name it with --owners")
 
     async def work(thread: LedgerThread, one: Behaviour) -> Upload:
