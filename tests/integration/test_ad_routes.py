@@ -296,6 +296,8 @@ def test_who_may_send(site: Site, new_user: Callable[[], str]) -> None:
 
     assert may(boss, mails[clerk]) == 250
     assert may(boss, mails[clerk], mails[other]) == 553, "with somebody else's address"
+    site.ad.modify(dns[other], replace={"mailferrySendAs": [boss]})
+    assert may(boss, mails[clerk], mails[other]) == 250, "who lets them"
     assert may(boss, "x@outside.example") == 250
     assert not restrictions.set_outside(site.people, site.audit, mails[boss], False).effective
     assert may(boss, "x@outside.example") == 554

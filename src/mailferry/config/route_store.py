@@ -34,13 +34,18 @@ class RoutesInAd(Table):
     )
     gate: Perhaps = Field(
         default="mailferryGate",
-        description="The number of the gate that checks who may send to somebody. `\"\"`: there is none, and nobody "
+        description='The number of the gate that checks who may send to somebody. `""`: there is none, and nobody '
         "checks which people may send to whom; mail from outside is kept from them all the same.",
     )
     accept: Attribute = Field(
         default="mailferryAcceptUid", description="With gates: the accounts that may send to somebody; many values."
     )
     reject: Attribute = Field(default="mailferryRejectUid", description="With gates: those that may not; many values.")
+    send_as: Perhaps = Field(
+        default="mailferrySendAs",
+        description="The accounts that may send as somebody, beside themselves (`mailferry sharing`); many values. "
+        '`""`: nobody else may.',
+    )
 
 
 class Second(Table):

@@ -150,4 +150,6 @@ def _base(settings: Settings) -> str:
 
 
 def _words(own: RoutesInAd) -> Words:
-    return active_directory(Attributes(own.route, own.store, own.fresh, own.outside, own.gate, own.accept, own.reject))
+    return active_directory(
+        Attributes(own.route, own.store, own.fresh, own.outside, own.gate, own.accept, own.reject, own.send_as)
+    )

@@ -51,6 +51,9 @@ DEFINITIONS = (
     Definition("mailferrySendOutside", "1.40", "FALSE: may not send outside; of a group: no member may", _FLAG),
     Definition("mailferryAcceptUid", "1.41", "Accounts that may send to this recipient", _TEXT, many=True, most=256),
     Definition("mailferryRejectUid", "1.42", "Accounts that may not", _TEXT, many=True, most=256),
+    Definition(
+        "mailferrySendAs", "1.44", "Accounts that may send as this recipient, beside itself", _TEXT, many=True, most=256
+    ),
     Definition("mailferryGate", "1.43", "Number of the gate of Postfix before this recipient", _INTEGER, indexed=True),
 )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 class Attributes:
     """The attributes of Active Directory that are Mailferry's own: those of our schema extension, or spare ones that
     nobody else uses. `gate`, `accept`, `reject`: "" where there is no attribute for them, so that nobody checks which
-    people may send to somebody."""
+    people may send to somebody; `send_as`: likewise, so that everybody sends as themselves alone."""
 
     route: str = "mailferryRoute"
     store: str = "mailferryMailHost"
@@ -23,14 +23,15 @@ class Attributes:
     gate: str = "mailferryGate"
     accept: str = "mailferryAcceptUid"
     reject: str = "mailferryRejectUid"
+    send_as: str = "mailferrySendAs"
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
     """Attributes: `uid`, `route`, `store`, `fresh`, `kind`, `id` (that everybody has), `external`, `outside`, `gate`,
-    `accept`, `reject` (log-in names), `senders` (of who may send as somebody), `own_dn`, `outside_members`, `quota`
-    ("": it says none), `principal`. `user`: the uid as a variable of Dovecot. `addresses` holds every
-    address, after `prefix`.
+    `accept`, `reject` (log-in names), `senders` (of who may send as somebody), `send_as` (those whom we let), `own_dn`,
+    `outside_members`, `quota` ("": it says none), `principal`. `user`: the uid as a variable of Dovecot. `addresses`
+    holds every address, after `prefix`.
 
     Filters: `recipient` (anybody that mail can be for), `deliverable` (whoever ends up at a transport), `routed` (has a
     mailbox), `exchange`, `local`, `not_exchange` (by route), `group`, `enabled`, `inside_only` (takes mail from inside
@@ -55,6 +56,7 @@ class Words:
     accept: str
     reject: str
     senders: str
+    send_as: str
     own_dn: str
     outside_members: str
     quota: str
@@ -101,6 +103,7 @@ def openldap(addresses: str = "mailLocalAddress") -> Words:
         accept="mailferryAcceptUid",
         reject="mailferryRejectUid",
         senders="uid, mailferrySender, mailferrySendAs",
+        send_as="mailferrySendAs",
         own_dn="entryDN",
         outside_members="mailferryExternalMember",
         quota="mailferryQuota",
@@ -141,7 +144,8 @@ def active_directory(own: Attributes = Attributes()) -> Words:
         gate=own.gate,
         accept=own.accept,
         reject=own.reject,
-        senders="sAMAccountName",
+        senders=", ".join(filter(None, ("sAMAccountName", own.send_as))),
+        send_as=own.send_as,
         own_dn="distinguishedName",
         outside_members="mailferryNothing",
         quota="",

@@ -35,8 +35,6 @@ from mailferry.waves.people import Known, check_mapping, read_one, users_of
 
 log = logging.getLogger("mailferry.waves")
 
-SEND_AS = "mailferrySendAs"
-"""Who may send with somebody's address: uids. Postfix asks for it; nothing but this module writes it."""
 _BY_HAND = "give the right to send in Exchange's own way"
 _MISSING = "there is no such folder in the mailbox on the open side"
 
@@ -261,16 +259,18 @@ def _places(db: Ledger, moves: Sequence[Move]) -> dict[Path, Path]:
 def _set_senders(people: People, audit: Audit, dn: str, wanted: Mapping[str, bool]) -> None:
     """Each uid is there, or not; others stay. Two who do this at once lose nothing of each other's. ConfigError: this
     directory has no place for it."""
-    if people.words.ad:
-        raise ConfigError("Active Directory as the only directory has no attribute for it", about=dn, advice=_BY_HAND)
-    entry = people.connection.read(dn, (SEND_AS,))
-    have = {one.lower() for one in entry.texts(SEND_AS)} if entry is not None else set()
+    name = people.words.send_as
+    if not name:
+        raise ConfigError("Active Directory has no attribute for it (coexist.ad.send_as)", about=dn, advice=_BY_HAND)
+    people.check_writable()
+    entry = people.connection.read(dn, (name,))
+    have = {one.lower() for one in entry.texts(name)} if entry is not None else set()
     for uid, there in wanted.items():
         if (uid.lower() in have) == there:
             continue
         audit.audit("sender intended", dn=dn, uid=uid, may=there)
         try:
-            people.connection.modify(dn, [ldap.Change("add" if there else "delete", SEND_AS, (uid.encode(),))])
+            people.connection.modify(dn, [ldap.Change("add" if there else "delete", name, (uid.encode(),))])
         except Refused as error:
             if error.result not in (Result.VALUE_EXISTS, Result.NO_SUCH_ATTRIBUTE):
                 raise
