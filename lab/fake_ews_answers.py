@@ -204,6 +204,9 @@ def folder_xml(mailbox: FakeMailbox, folder: FakeFolder, shape: _Shape) -> str:
         "folder:DistinguishedFolderId": element("DistinguishedFolderId", folder.distinguished)
         if folder.distinguished
         else "",
+        "folder:PermissionSet": f"<t:PermissionSet>{folder.permissions}</t:PermissionSet>"
+        if folder.permissions
+        else "",
         "folder:UnreadCount": element("UnreadCount", unread) if kind in ("Folder", "TasksFolder") else "",
     }
     extended = {"0x0fff": ("Binary", base64.b64encode(folder.entry_id).decode())}

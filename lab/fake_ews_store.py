@@ -73,7 +73,8 @@ class FakeItem:
 
 @dataclass(slots=True)
 class FakeFolder:
-    """`log`: ids of items in the order in which something happened to them, with what; SyncFolderItems reads it."""
+    """`log`: ids of items in the order in which something happened to them, with what; SyncFolderItems reads it.
+    `permissions`: XML within PermissionSet."""
 
     id: str
     entry_id: bytes
@@ -82,6 +83,7 @@ class FakeFolder:
     folder_class: str
     distinguished: str = ""
     hidden: bool = False
+    permissions: str = ""
     items: dict[str, FakeItem] = field(default_factory=dict)
     log: list[tuple[str, str]] = field(default_factory=list)
 

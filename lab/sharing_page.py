@@ -14,6 +14,7 @@ HEAD = """\
 # Who may open whose folders, and send with whose address
 
     mailferry sharing convert permissions.json --output report   # what becomes of each entry; needs no server
+    mailferry sharing fetch ann@acme.example --from 'ews://ex1.acme.example?admin=svc' --output exchange
     mailferry sharing plan permissions.json senders.json         # note it; full access in the directory, too
     mailferry sharing plan --send-as                             # Send As from Active Directory's access lists
     mailferry sharing show ann@acme.example                      # how far each is
@@ -31,6 +32,9 @@ stays. Run again, nothing changes.
 | waiting | somebody is still on Exchange |
 | applied | in force |
 | withdrawn | taken back: somebody went back to Exchange, or a later plan does not want it |
+
+`fetch` asks Exchange itself over EWS about folders and delegates, and writes files that the others read. Full access
+and Send As are not in EWS: they come from the directory, or from PowerShell.
 
 ## Exports
 Get-MailboxFolderPermission does not say whose folder it shows, nor which of several with one name; so these lines

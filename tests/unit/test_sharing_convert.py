@@ -236,12 +236,12 @@ def test_ews() -> None:
         "DeleteAllItems",
         "ReadItems",
     }
-    answer = ElementTree.fromstring(f"""<m xmlns:t="{types}"><t:DelegateUser>
+    answer = ElementTree.fromstring(f"""<m xmlns:t="{types}" xmlns:m="m"><m:DelegateUser>
         <t:UserId><t:PrimarySmtpAddress>bob@acme.example</t:PrimarySmtpAddress></t:UserId>
         <t:DelegatePermissions><t:CalendarFolderPermissionLevel>Editor</t:CalendarFolderPermissionLevel>
             <t:InboxFolderPermissionLevel>Reviewer</t:InboxFolderPermissionLevel></t:DelegatePermissions>
         <t:ReceiveCopiesOfMeetingMessages>true</t:ReceiveCopiesOfMeetingMessages>
-        <t:ViewPrivateItems>false</t:ViewPrivateItems></t:DelegateUser></m>""")
+        <t:ViewPrivateItems>false</t:ViewPrivateItems></m:DelegateUser></m>""")
     behalf, calendar, inbox = ews.delegates("ann", answer)
     assert behalf.access is Access.ON_BEHALF and calendar.delegate and not inbox.delegate
     assert [(one.folder, one.rights) for one in (calendar, inbox)] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -55,6 +56,48 @@ def convert_command(files: tuple[Path, ...], output: Path | None, as_json: bool)
     else:
         _tell(done, counts)
     return 1 if counts["manual"] else 0
+
+
+@sharing_command.command("fetch", short_help="Read permissions from Exchange over EWS, into files.")
+@click.argument("people", nargs=-1, required=True, metavar="ADDRESS…")
+@click.option(
+    "--from",
+    "source",
+    required=True,
+    metavar="ADDRESS",
+    help="Exchange, without a user: `ews://ex1.acme.example?admin=svc`.",
+)
+@click.option("--password", metavar="REF", envvar=options.SOURCE_VARIABLE, help=f"Its password: {options.SECRETS}.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    metavar="DIR",
+    help="Where the files go: ADDRESS.sharing.json.",
+)
+@options.as_json
+def fetch_command(people: tuple[str, ...], source: str, password: str | None, output: Path, as_json: bool) -> int:
+    """Ask Exchange for the permissions of these mailboxes' folders and for their delegates, and write them as files
+    that `sharing convert` and `sharing plan` read. Full access and Send As are not in EWS. Changes nothing on Exchange.
+
+    Exit code 1: a mailbox could not be opened, or not all of it was told.
+    """
+    from mailferry.ops.sharing_fetch import Fetched, fetch
+    from mailferry.secret import Secret
+
+    def say(one: Fetched) -> None:
+        for text in (one.error or str(one.file), *one.refused):
+            if not as_json:
+                click.echo(f"{one.mail}: {text}", err=bool(one.error))
+
+    done = asyncio.run(fetch(source, Secret.from_reference(password) if password else None, people, output, say))
+    if as_json:
+        shown = [
+            {"mail": one.mail, "file": str(one.file or ""), "refused": one.refused, "error": one.error} for one in done
+        ]
+        _json(people=shown)
+    return 1 if any(one.error or one.refused for one in done) else 0
 
 
 @sharing_command.command("plan", short_help="Note which rights are wanted, once both sides are there.")

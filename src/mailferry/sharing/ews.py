@@ -48,7 +48,7 @@ def delegates(mailbox: str, answer: ElementTree.Element) -> list[Permission]:
     """What GetDelegate tells: rights on well-known folders (under Exchange's English names), and sending on behalf,
     which every delegate may."""
     found = []
-    for number, one in enumerate(answer.iter(f"{_T}DelegateUser"), start=1):
+    for number, one in enumerate(answer.iterfind(".//{*}DelegateUser"), start=1):
         user, origin = _user(one.find(f"{_T}UserId")), f"EWS delegate {number}"
         found.append(Permission(mailbox, user, Access.ON_BEHALF, origin))
         copies = _text(one, "ReceiveCopiesOfMeetingMessages") == "true"
