@@ -15,6 +15,9 @@ from pathlib import Path
 import pytest
 
 from lab.corpus import CorpusMessage
+from lab.fake_ews import FakeEws
+from lab.fake_ews_store import FakeExchange, message
+from lab.process import PASSWORD
 from mailferry.ledger.owner import owner_text
 from mailferry.model.wave import WAITING_FOR_MAIL, MoveState
 from tests.e2e.moves import append, mailbox
@@ -296,3 +299,34 @@ def test_a_reload_that_cannot_run_parks_nobody(both: Sides, lab: WaveLab, new_us
     assert done.code == 78 and "coexist.queues" in done.err, done
     assert lab.states(address)[-1] is S.SEEDED and S.PARKED not in lab.states(address)
     assert "postfx" in lab.run("status", "w13").out
+
+
+def test_a_wave_that_reads_exchange_over_ews(both: Sides, lab: WaveLab, new_user: Callable[[], str]) -> None:
+    """A fake EWS stands in for the mailbox; all else is as in every wave."""
+    address = both.add(new_user())
+    exchange = FakeExchange(passwords={"svc": PASSWORD}, impersonators={"svc"})
+    mailbox_there = exchange.add(address, "unused")
+    inbox, sent = mailbox_there.known("inbox"), mailbox_there.known("sentitems")
+    for number in range(5):
+        text = f"From: x@y.example\r\nMessage-ID: <{number}@t>\r\nSubject: old {number}\r\n\r\nold\r\n"
+        mailbox_there.add(inbox, message(text.encode()))
+    own = f"From: {address}\r\nMessage-ID: <sent@t>\r\nSubject: sent\r\n\r\nsent\r\n"
+    mailbox_there.add(sent, message(own.encode(), read=True))
+    with FakeEws(exchange) as fake:
+        place = lab.folder / "mailferry.toml"
+        ews = f'source = "ews://127.0.0.1:{fake.port}?tls=none&admin=svc"'
+        place.write_text(re.sub(r'source = "imap:.*"', ews, place.read_text()))
+        lab.wave("ews", [address])
+        assert lab.run("seed", "ews").code == 0
+        assert lab.move(address).evidence["verdict"] == "confirmed"
+        mailbox_there.add(inbox, message(b"Message-ID: <new@t>\r\nSubject: new\r\n\r\nnew\r\n"))
+        mailbox_there.remove(inbox, next(iter(inbox.items.values())))
+        done = lab.run("cutover", "ews")
+        assert done.code == 0, done
+        moved(lab, address, ["new"])
+        mailbox_there.add(inbox, message(b"Message-ID: <late@t>\r\nSubject: late\r\n\r\nlate\r\n"))
+        assert lab.run("sweep", "ews").code == 0
+        assert lab.inbox(both.store, address) == sorted([*OLD, "late", "new"])
+        back = lab.run("rollback", "ews")
+        assert back.code != 0 and "can be read only" in back.err, back
+        assert lab.route(address) == ("local", "store1")

@@ -183,7 +183,7 @@ def fleet(
             ledger=site.ledger,
             verb=verb,
             moves=[move.id for move in moves],
-            first=[move.state in WAITING_FOR_MAIL for move in moves],
+            priorities=[2 if move.state in WAITING_FOR_MAIL else int(goal in (CUTOVER, ROLLBACK)) for move in moves],
             command=shlex.join(argv),
             observe=observe,
         )
@@ -262,6 +262,8 @@ async def move_on(site: Site, ctx: Context, number: int, goal: Goal, lanes: int,
     )
     move = await ledger.call(lambda db: ledger_waves.move_of(db, number))
     keys = ctx.source(move).key, ctx.target(move).key
+    if goal is ROLLBACK:
+        ctx.exchange_mailbox(move)  # UserError before anybody is parked, where Exchange is reached to read only
     async with leased(ledger, *keys, ctx.engine.policy.lease_seconds) as lease:
         move = await ctx.read(move)
         await advance(ctx, move, lease, goal)

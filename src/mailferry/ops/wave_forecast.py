@@ -10,7 +10,7 @@ from mailferry.coexist.parking import FORGOTTEN_SECONDS
 from mailferry.directory.moving import Size
 from mailferry.directory.sync import Progress
 from mailferry.ledger.store import Ledger
-from mailferry.model.account import ImapAccount
+from mailferry.model.account import EwsAccount, ImapAccount
 from mailferry.model.wave import Move
 from mailferry.ops.survey import measured
 from mailferry.ops.wave import Site
@@ -33,12 +33,12 @@ def sizes_of(ledger: Ledger, site: Site, moves: Sequence[Move], measure: bool, p
     seen = _seen(ledger)
     by_key = {one.source_key: seen[one.id] for one in ledger.mailboxes() if one.id in seen}
     loads: dict[str, Load] = {}
-    wanted: dict[str, ImapAccount | None] = {}
+    wanted: dict[str, ImapAccount | EwsAccount | None] = {}
     for move in moves:
         account = site.source(move)
         if account.key in by_key:
             loads[move.source_id] = by_key[account.key]
-        elif isinstance(account, ImapAccount) and measure:
+        elif isinstance(account, ImapAccount | EwsAccount) and measure:
             wanted[move.source_id] = account
     asked = asyncio.run(measured(wanted, site.coexist.connections, progress)) if wanted else {}
     unknown = []
