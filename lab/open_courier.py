@@ -16,8 +16,8 @@ from pathlib import Path
 
 from lab import process
 from lab.install import CACHE
-from lab.open_dovecot import directory_of
 from lab.openldap import OpenLdap
+from lab.postfix import directory_of
 from lab.server import Server
 from mailferry.stack.courier.render import files
 from mailferry.stack.courier.settings import Ports, Settings

@@ -77,7 +77,8 @@ def _readme(settings: Settings) -> str:
 Rendered by `mailferry stack render courier`. The same settings give the same files.
 
 1. On the host (Debian 12, Ubuntu 24.04): `apt-get install {PACKAGES}`. It excludes Dovecot's IMAP.
-2. Copy this directory there, for root's eyes only: `authldaprc` holds the password of `cn=lookup`. Run `./install.sh`.{authority}
+2. Copy this directory there, for root's eyes only: `authldaprc` holds the password of `cn=lookup`. Run
+   `./install.sh`.{authority}
 
 People log in with their `{settings.login}` and the password that slapd knows, and only those whose mail is here.
 """
