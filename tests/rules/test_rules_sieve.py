@@ -298,6 +298,15 @@ def test_nobody_is_away_before_or_after(place: Path, change: dict[str, object]) 
     assert deeds(text or "keep;", {}, place) == MISS
 
 
+def test_an_absence_that_is_switched_off_keeps_its_text_and_one_without_text_is_nothing(place: Path) -> None:
+    off = replace(AWAY, enabled=False, declines=True)
+    script = script_of(Rule("x", 1, "x", actions=(MOVE,)), out_of_office=off)
+    assert [part.active for part in script.parts] == [False, True]
+    assert '"Outside."' in script.text and replies(script.text, {}, place) == []
+    assert "invitations for that time are not declined by themselves" in script.parts[0].notes
+    assert script_of(out_of_office=replace(off, internal="", external=" ")).parts == ()
+
+
 def test_out_of_office_for_the_inside_alone(place: Path) -> None:
     for audience in (Audience.NONE, Audience.KNOWN):
         text = script_of(out_of_office=replace(AWAY, audience=audience)).text
@@ -314,8 +323,10 @@ def test_out_of_office_as_powershell_and_graph_say_it() -> None:
         "EndTime": "2090-01-01T00:00:00",
     }
     row |= {"InternalMessage": html, "ExternalMessage": "Outside.", "ExternalAudience": 2}
+    row |= {"DeclineEventsForScheduledOOF": True}
     (found,) = behaviours("x.json", json.dumps(row).encode())
-    said = replace(AWAY, start="2020-01-01T00:00:00", end="2090-01-01T00:00:00", origin="x.json:1")
+    said = replace(AWAY, start="2020-01-01T00:00:00", end="2090-01-01T00:00:00", declines=True)
+    said = replace(said, origin="x.json:1")
     assert found.out_of_office == replace(said, internal="Away & gone.\n\nAnn")
     assert "2020-01-01T00:00:00 says no time zone, and is taken for UTC" in script_of(out_of_office=said).parts[0].notes
     graph: dict[str, Any] = {"status": "scheduled", "externalAudience": "all", "internalReplyMessage": "Inside."}

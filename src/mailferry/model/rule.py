@@ -112,8 +112,8 @@ class Audience(Enum):
 
 @dataclass(frozen=True, slots=True)
 class OutOfOffice:
-    """Automatic replies. `start`, `end`: ISO 8601 with zone, "" for open. `internal`, `external`: plain texts.
-    `origin` as for rules."""
+    """Automatic replies. `start`, `end`: ISO 8601, with its zone where one is told, "" for open. `internal`,
+    `external`: plain texts. `declines`: invitations are declined meanwhile. `origin` as for rules."""
 
     enabled: bool
     origin: str
@@ -122,6 +122,7 @@ class OutOfOffice:
     internal: str = ""
     external: str = ""
     audience: Audience = Audience.ALL
+    declines: bool = False
 
 
 @dataclass(frozen=True, slots=True)

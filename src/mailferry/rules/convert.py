@@ -70,8 +70,9 @@ def convert(behaviour: Behaviour, owner: Owner) -> Script:
         parts.append(_offered(_forwarding(behaviour.forwarding, owner, room), owner))
     if behaviour.junk.safe or behaviour.junk.blocked or behaviour.junk.only_safe:
         parts.append(_offered(_junk(behaviour.junk, owner, behaviour.owner), owner))
-    if behaviour.out_of_office is not None:
-        parts.append(_offered(_out_of_office(behaviour.out_of_office, owner), owner))
+    away = behaviour.out_of_office
+    if away is not None and (away.enabled or away.internal.strip() or away.external.strip()):
+        parts.append(_offered(_out_of_office(away, owner), owner))
     for rule in sorted(behaviour.rules, key=lambda one: one.order):
         parts.append(_rule(rule, owner, room))
     return Script(_written(behaviour.owner, parts), tuple(parts), behaviour.owner)
@@ -331,9 +332,11 @@ def _out_of_office(one: OutOfOffice, owner: Owner) -> Converted:
     said.note(Rating.APPROXIMATE, f"a sender gets a reply every {DAYS} days, as plain text, not once in all")
     if not inside and not outside:
         said.note(Rating.MANUAL, "there is no text")
-    if said.rating is Rating.MANUAL or not one.enabled:
-        notes = tuple(said.notes) if one.enabled else ("it is switched off", *said.notes)
-        return Converted(name, one.origin, said.rating, notes, one.enabled)
+    if one.declines:
+        said.note(Rating.APPROXIMATE, "invitations for that time are not declined by themselves")
+    notes = () if one.enabled else ("it is switched off",)
+    if said.rating is Rating.MANUAL:
+        return Converted(name, one.origin, said.rating, (*notes, *said.notes), one.enabled)
     if inside == outside:
         commands = [_vacation(inside, owner, DAYS, "out-of-office")]
     else:
@@ -345,7 +348,7 @@ def _out_of_office(one: OutOfOffice, owner: Owner) -> Converted:
                 commands.append(Command("if", test=test, block=(reply,)))
     if tests:
         commands = [Command("if", test=all_of(tests), block=tuple(commands))]
-    return Converted(name, one.origin, said.rating, tuple(said.notes), commands=tuple(commands))
+    return Converted(name, one.origin, said.rating, (*notes, *said.notes), one.enabled, tuple(commands))
 
 
 def _junk(junk: Junk, owner: Owner, origin: str) -> Converted:

@@ -46,6 +46,7 @@ OTHERS = frozenset(
     ("autoreplystate", "trustedsendersanddomains", "blockedsendersanddomains", "delivertomailboxandforward")
 )
 """What a row that is no rule is known by."""
+_DECLINES = ("autodeclinefuturerequestswhenoof", "declinealleventsforscheduledoof", "declineeventsforscheduledoof")
 _RANGES = frozenset({Condition.DATES, Condition.SIZES})
 
 
@@ -216,6 +217,7 @@ def _out_of_office(origin: str, given: Row) -> OutOfOffice:
         internal=plain(_text(given.get("internalmessage"))),
         external=plain(_text(given.get("externalmessage"))),
         audience=_AUDIENCE.get(_text(given.get("externalaudience")).lower(), Audience.ALL),
+        declines=any(_yes(given.get(name)) for name in _DECLINES),
     )
 
 

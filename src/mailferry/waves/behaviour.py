@@ -88,7 +88,7 @@ class Rules(Companion):
         known = None if account is None else await self._known(account)
         if known is None or known.put_off:
             return Score.GOOD
-        exact = all(part["rating"] == Rating.EXACT.value and part["active"] for part in known.parts)
+        exact = all(part["rating"] == Rating.EXACT.value or not part["active"] for part in known.parts)
         return Score.PERFECT if exact else Score.GOOD
 
     async def activate(self, move: Move, lease: Lease) -> None:
