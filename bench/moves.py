@@ -104,7 +104,7 @@ def states(rounds: int, place: Path, when: str, say: Callable[[str], None], *, q
 
 async def _through(ledger_file: Path, count: int) -> tuple[float, float]:
     """Seconds of all first copies, and of all cutovers."""
-    world = _World(count)
+    world = World(count)
     with closing(open_ledger(str(ledger_file))) as db:
         wave = ledger_waves.create(db, "bench", {})
         ledger_waves.add(db, wave.id, [world.planned(number) for number in range(count)])
@@ -130,7 +130,7 @@ async def _all(ctx: Context, moves: Sequence[Move], goal: Goal) -> float:
     return time.perf_counter() - began
 
 
-class _World:
+class World:
     """People with a mailbox in memory on either side, a directory that holds them, and a queue without mail."""
 
     mta = Mta(name="mx")
@@ -139,16 +139,24 @@ class _World:
         self.entries: dict[str, dict[str, tuple[bytes, ...]]] = {}
         self.stores: dict[str, tuple[MemoryStore, MemoryStore]] = {}
         for number in range(count):
-            move = self.planned(number)
-            old, new = MemoryStore(f"a{number}"), MemoryStore(f"b{number}")
-            for message in range(20):
-                old.add(INBOX, b"Subject: %d\r\nMessage-ID: <%d.%d@x>\r\n\r\nold\r\n" % (message, number, message))
-            old.add_folder(("Sent",), special_use=SpecialUse.SENT)
-            old.add(("Sent",), f"From: {move.mail}\r\n\r\nsent\r\n".encode())
-            self.stores[move.source_id] = old, new
-            texts = {"mail": move.mail, "maillocaladdress": move.mail, "uid": move.uid, "mailferryroute": "exchange"}
-            texts |= {"mailferrysourceid": move.source_id, "mailferrykind": "mailbox"}
-            self.entries[move.source_id] = {name: (text.encode(),) for name, text in texts.items()}
+            self.add(number)
+
+    def add(self, number: int) -> None:
+        """One more."""
+        move = self.planned(number)
+        old, new = MemoryStore(f"a{number}"), MemoryStore(f"b{number}")
+        for message in range(20):
+            old.add(INBOX, b"Subject: %d\r\nMessage-ID: <%d.%d@x>\r\n\r\nold\r\n" % (message, number, message))
+        old.add_folder(("Sent",), special_use=SpecialUse.SENT)
+        old.add(("Sent",), f"From: {move.mail}\r\n\r\nsent\r\n".encode())
+        self.stores[move.source_id] = old, new
+        texts = {"mail": move.mail, "maillocaladdress": move.mail, "uid": move.uid, "mailferryroute": "exchange"}
+        texts |= {"mailferrysourceid": move.source_id, "mailferrykind": "mailbox"}
+        self.entries[move.source_id] = {name: (text.encode(),) for name, text in texts.items()}
+
+    def drop(self, move: Move) -> None:
+        """Forget somebody, to save memory."""
+        del self.stores[move.source_id], self.entries[move.source_id]
 
     def planned(self, number: int) -> Move:
         mail, uid = f"u{number}@acme.example", f"u{number}"
@@ -174,7 +182,7 @@ class _World:
     # As the directory's connection
 
     @contextlib.contextmanager
-    def use(self) -> Iterator[_World]:
+    def use(self) -> Iterator[World]:
         yield self
 
     def search(self, base: str, wanted: str, attributes: Sequence[str]) -> Iterator[ldap.Entry]:

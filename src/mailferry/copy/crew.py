@@ -205,7 +205,9 @@ class Crew:
         error = error_as_dict(result) if isinstance(result, BaseException) else None
         again = self._again(work, result)
         if again is not None:
-            log.warning("job %d is left to others: %s", number, again.why)
+            log.log(
+                logging.INFO if self.draining else logging.WARNING, "job %d is left to others: %s", number, again.why
+            )
             await self._patiently(lambda db: jobs.hand_back(db, number, self.id, again.why))
             raise again
         if isinstance(result, asyncio.CancelledError):
@@ -254,6 +256,7 @@ class Crew:
                     if again := sorted(unknown & lost):  # twice: not one that was just handed out
                         await self.life.write(lambda db: queue.give_back(db, again))
                     lost = unknown
+                await self.life.write(queue.fill)
                 await self.life.write(jobs.close_runs)
             except Temporary as error:
                 log.warning("the ledger is away: %s", error.message)

@@ -33,13 +33,14 @@ NOBODY = "no worker is there: start `mailferry worker run` on some host"
 
 @dataclass(slots=True)
 class Followed:
-    """One run, as a `Fleet` is one. `moves`: the ledger's, one for each of `jobs`; `first`: those that come first."""
+    """One run, as a `Fleet` is one. `moves`: the ledger's, one for each of `jobs`; `priorities`: theirs, 0 for what may
+    wait behind everything else."""
 
     jobs: Sequence[Job]
     ledger: str
     verb: str
     moves: Sequence[int]
-    first: Sequence[bool]
+    priorities: Sequence[int]
     command: str
     observe: Callable[[Run], None] = lambda run: None
     on_run: Callable[[int], None] | None = None
@@ -75,7 +76,10 @@ class Followed:
         with ledger.transaction():
             self.run_id = jobs.open_run(ledger, self.command, self.facts)
             ids = jobs.ask(ledger, self.run_id, self.verb, person(), self.moves)
-            queue.put(ledger, list(zip(ids, self.first, strict=True)))
+            for priority in sorted({*self.priorities} - {0}, reverse=True):
+                these = [number for number, one in zip(ids, self.priorities, strict=True) if one == priority]
+                queue.put(ledger, these, priority)
+            queue.fill(ledger)
         if self.on_run is not None:
             self.on_run(self.run_id)
         return ids

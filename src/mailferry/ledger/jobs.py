@@ -142,11 +142,12 @@ def workers(ledger: Ledger, *, silent: float) -> list[Worker]:
 def ask(ledger: Ledger, run_id: int, verb: str, who: str, moves: Sequence[int]) -> list[int]:
     """New jobs of a run; their ids, in this order."""
     with ledger._write() as connection:
-        same = {"run_id": run_id, "verb": verb, "who": who, "heard": ledger._now(connection), "lanes": 0, "deaths": 0}
+        same = {"run_id": run_id, "verb": verb, "who": who, "queued": False, "heard": ledger._now(connection)}
         ids: list[int] = []
         for start in range(0, len(moves), 1000):
             some = moves[start : start + 1000]
-            rows = [{**same, "move_id": one, "doing": "", "expected": 0, "counts": {}} for one in some]
+            bare = {"lanes": 0, "deaths": 0, "doing": "", "expected": 0, "counts": {}}
+            rows = [{**same, **bare, "move_id": one} for one in some]
             new = job.insert().returning(job.c.id, sort_by_parameter_order=True)
             ids += connection.execute(new, rows).scalars()
         return ids

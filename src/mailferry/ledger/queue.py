@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from mailferry.ledger.store import Ledger
 
 QUEUE, TASK = "mailferry", "advance"
+FULL = 2000
+"""Entries that the queue is filled up to."""
+_FILLING = 0x6D66_6C6A  # PostgreSQL advisory lock: one process fills the queue at a time
 _MAKING = 0x6D66_6C69  # PostgreSQL advisory lock: one process makes the tables at a time
 _STALE = sa.text(
     """
@@ -38,6 +41,7 @@ _END = sa.text(
        AND pid <> pg_backend_pid() AND backend_start < to_timestamp(:before)
     """
 )
+_WAITING = sa.text("SELECT count(*) FROM (SELECT 1 FROM procrastinate_jobs WHERE status = 'todo' LIMIT :most) AS entries")
 _MINE = sa.text("SELECT id FROM procrastinate_jobs WHERE status = 'doing' AND worker_id = :worker")
 _AGAIN = sa.text("SELECT procrastinate_retry_job_v2(:entry, clock_timestamp(), NULL, NULL, NULL)")
 _OVER = sa.text("SELECT procrastinate_finish_job_v1(:entry, 'failed', true)")
@@ -62,27 +66,39 @@ def prepare(ledger: Ledger) -> None:
             _driver(connection).execute(SchemaManager.get_schema())
 
 
-def put(ledger: Ledger, jobs: Sequence[tuple[int, bool]]) -> None:
-    """Queue jobs: (id, whether it comes before others). Call it in the transaction that asks for them."""
+def put(ledger: Ledger, jobs: Sequence[int], priority: int = 0) -> None:
+    """Queue jobs; those of a higher priority come first. Call it in the transaction that asks for them."""
     from procrastinate.jobs import Job
     from procrastinate.manager import JobManager
     from procrastinate.sync_psycopg_connector import SyncPsycopgConnector
 
-    manager = JobManager(SyncPsycopgConnector())
+    if not jobs:
+        return
+    entries = [
+        Job(
+            queue=QUEUE,
+            task_name=TASK,
+            task_kwargs={"job": number},
+            priority=priority,
+            lock=None,  # the lease of its mailbox is the lock
+            queueing_lock=f"job {number}",
+        )
+        for number in jobs
+    ]
     with ledger._write() as connection:
-        for start in range(0, len(jobs), 1000):
-            entries = [
-                Job(
-                    queue=QUEUE,
-                    task_name=TASK,
-                    task_kwargs={"job": number},
-                    priority=int(first),
-                    lock=None,  # the lease of its mailbox is the lock
-                    queueing_lock=f"job {number}",
-                )
-                for number, first in jobs[start : start + 1000]
-            ]
-            manager.batch_defer_jobs(entries, connection=_driver(connection))
+        JobManager(SyncPsycopgConnector()).batch_defer_jobs(entries, connection=_driver(connection))
+        connection.execute(job.update().where(job.c.id.in_(jobs)).values(queued=True))
+
+
+def fill(ledger: Ledger) -> None:
+    """Queue more of what was asked for, where the queue runs low: each look into a long one takes long."""
+    with ledger._write() as connection:
+        if not connection.execute(sa.select(sa.func.pg_try_advisory_xact_lock(_FILLING))).scalar():
+            return  # another worker does it
+        there = connection.execute(_WAITING, {"most": FULL}).scalar_one()
+        if there <= FULL // 2:
+            more = sa.select(job.c.id).where(sa.not_(job.c.queued), job.c.ended.is_(None)).order_by(job.c.id)
+            put(ledger, connection.execute(more.limit(FULL - there)).scalars().all())
 
 
 def end_sessions(ledger: Ledger, seconds: float) -> None:

@@ -331,6 +331,7 @@ job = sa.Table(
     sa.Column("move_id", sa.Integer, sa.ForeignKey("move.id"), nullable=False, index=True),
     sa.Column("verb", sa.Text, nullable=False),
     sa.Column("who", Words, nullable=False),
+    sa.Column("queued", sa.Boolean, nullable=False),
     sa.Column("worker_id", sa.Integer, sa.ForeignKey("worker.id")),
     sa.Column("started", sa.Double),
     sa.Column("heard", sa.Double, nullable=False),
@@ -342,6 +343,7 @@ job = sa.Table(
     sa.Column("counts", Json, nullable=False),
     sa.Column("error", Json),
     sa.Index("ix_job_open", "run_id", postgresql_where=sa.text("ended IS NULL"), sqlite_where=sa.text("ended IS NULL")),
+    sa.Index("ix_job_unqueued", "id", postgresql_where=sa.text("NOT queued"), sqlite_where=sa.text("NOT queued")),
 )
 
 # What may be used by so many at once, over all hosts: connections to a server, places in a wave. Free: `until` is past.

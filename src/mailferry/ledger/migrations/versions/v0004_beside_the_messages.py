@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.Column("move_id", sa.Integer(), nullable=False),
         sa.Column("verb", sa.Text(), nullable=False),
         sa.Column("who", sa.Text(), nullable=False),
+        sa.Column("queued", sa.Boolean(), nullable=False),
         sa.Column("worker_id", sa.Integer(), nullable=True),
         sa.Column("started", sa.Double(), nullable=True),
         sa.Column("heard", sa.Double(), nullable=False),
@@ -50,6 +51,8 @@ def upgrade() -> None:
     op.create_index("ix_job_run_id", "job", ["run_id"])
     op.create_index("ix_job_move_id", "job", ["move_id"])
     unended = sa.text("ended IS NULL")
+    unqueued = sa.text("NOT queued")
+    op.create_index("ix_job_unqueued", "job", ["id"], postgresql_where=unqueued, sqlite_where=unqueued)
     op.create_index("ix_job_open", "job", ["run_id"], postgresql_where=unended, sqlite_where=unended)
     op.create_table(
         "slot",
