@@ -172,15 +172,16 @@ def _shape(request: Element, name: str) -> _Shape:
 
 def _extended(values: dict[str, tuple[str, str]], tags: frozenset[str]) -> str:
     return "".join(
-        f'<t:ExtendedProperty><t:ExtendedFieldURI PropertyTag="{tag}" PropertyType="{kind}"/>'
+        f'<t:ExtendedProperty><t:ExtendedFieldURI PropertyTag="{_exchange_tag(tag)}" PropertyType="{kind}"/>'
         f"<t:Value>{escape(value)}</t:Value></t:ExtendedProperty>"
         for tag, (kind, value) in values.items()
-        if _same(tag) in {_same(one) for one in tags}
+        if _exchange_tag(tag) in {_exchange_tag(one) for one in tags}
     )
 
 
-def _same(tag: str) -> str:
-    return f"{int(tag, 16):x}" if tag.startswith("0x") else tag
+def _exchange_tag(tag: str) -> str:
+    """As Exchange writes it, without leading zeros."""
+    return f"0x{int(tag, 16):x}"
 
 
 def folder_xml(mailbox: FakeMailbox, folder: FakeFolder, shape: _Shape) -> str:

@@ -17,7 +17,7 @@ from mailferry.cli.main import cli
 from mailferry.config.accounts import parse_address
 from mailferry.errors import AuthError, MailferryError, Permanent, RemoteProtocolError, Temporary
 from mailferry.model.account import EwsAccount
-from mailferry.model.message import Failed, Flag, Message
+from mailferry.model.message import Failed, Flag, Message, Reason
 from mailferry.ops.checking import check
 from mailferry.secret import Secret
 from mailferry.sources.base import select_listed
@@ -372,3 +372,14 @@ def test_survey_tells_who_uses_what(
     assert rows["bob"]["uses"] == "rules 1"
     assert "ErrorNonExistentMailbox" in rows["gone"]["trouble"]
     assert json.loads((out / "survey.json").read_text())["uses"] == {"notes": 1, "rules": 1}
+
+
+def test_a_message_beyond_every_limit_is_listed_and_the_others_come(
+    fake: FakeEws, alice: FakeMailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailferry.net.ews.MOST", 50_000)
+    for size in (100, 80_000, 100):
+        alice.add(alice.known("inbox"), message(text(size, size)))
+    got = run_session(fake)
+    assert [type(one) for one in got] == [Message, Failed, Message]
+    assert isinstance(got[1], Failed) and got[1].reason is Reason.TOO_LARGE

@@ -105,6 +105,9 @@ class Ews:
             context = tls.context(
                 verify=account.verify, ca_file=account.ca_file, client_certificate=account.client_certificate
             )
+        self._headers = {"Content-Type": "text/xml; charset=utf-8"}
+        if account.user.isascii():
+            self._headers["X-AnchorMailbox"] = account.user  # so that a front end finds the mailbox's server at once
         login = account.login or account.admin or account.user
         self._http = Http(
             self.about,
@@ -152,9 +155,7 @@ class Ews:
     async def _once(self, data: bytes) -> Answer:
         reading = Reading(self.about)
         try:
-            async with self._http.send(
-                "POST", self.account.url, content=data, headers={"Content-Type": "text/xml; charset=utf-8"}
-            ) as response:
+            async with self._http.send("POST", self.account.url, content=data, headers=self._headers) as response:
                 if response.status_code not in (200, 500) or "xml" not in response.headers.get("content-type", ""):
                     raise status_error(response, self.about)
                 async for piece in response.aiter_bytes(1 << 18):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from lxml import etree
 
@@ -147,12 +148,22 @@ def yes(element: Element, path: str) -> bool:
 
 
 def extended(item: Element) -> dict[str, str]:
-    """The single-valued extended properties of an item: by tag (`0x1081`), else by name or id."""
+    """The single-valued extended properties of an item: by tag (`0x1081`; Exchange drops leading zeros), else by name
+    or id."""
     found = {}
     for one in item.iterfind(f"{T}ExtendedProperty"):
         uri = one.find(f"{T}ExtendedFieldURI")
         value = one.find(f"{T}Value")
         if uri is not None and value is not None:
-            name = uri.get("PropertyTag") or uri.get("PropertyName") or uri.get("PropertyId") or ""
-            found[name.lower() if name.startswith("0x") else name] = value.text or ""
+            tag = uri.get("PropertyTag", "")
+            name = _tag(tag) if tag else uri.get("PropertyName") or uri.get("PropertyId") or ""
+            found[name] = value.text or ""
     return found
+
+
+@cache
+def _tag(text: str) -> str:
+    try:
+        return f"0x{int(text, 0):04x}"
+    except ValueError:
+        return text
