@@ -15,12 +15,15 @@ from lab.process import PASSWORD
 from lab.server import Server
 
 ADMIN = "mailferry"
+MOST_BYTES = 1_000_000
+"""What one item may have."""
 
 _CONFIG = """
 [server]
 hosts = 127.0.0.1:{port}
 max_connections = 30
 delay_on_error = 0
+max_resource_size = {most}
 [auth]
 type = htpasswd
 htpasswd_filename = {root}/users
@@ -84,7 +87,7 @@ class Radicale(Server):
 
     def _start(self) -> None:
         self.port = self.port or process.free_port()
-        (self.root / "config").write_text(_CONFIG.format(port=self.port, root=self.root))
+        (self.root / "config").write_text(_CONFIG.format(port=self.port, root=self.root, most=MOST_BYTES))
         (self.root / "rights").write_text(_RIGHTS)
         self._process = process.spawn(
             [sys.executable, "-m", "radicale", "--config", str(self.root / "config")], log=self.log_file, cwd=self.root

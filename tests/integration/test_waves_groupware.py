@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lab.process import PASSWORD
-from lab.radicale import ADMIN, Radicale
+from lab.radicale import ADMIN, MOST_BYTES, Radicale
 from mailferry.groupware.resource import write
 from mailferry.ledger import items as rows
-from mailferry.model.groupware import Item
+from mailferry.model.groupware import Item, Text
+from mailferry.model.wave import MoveState
 from tests.items import contact, event
 from tests.mail_flow import Sides, sides
 from tests.waves import WaveLab
@@ -56,6 +58,12 @@ def test_they_are_seeded_caught_up_verified_swept_and_brought_back(
     assert lab.run("seed", "w").code == 0
     assert len(radicale.items(uid)) == 3
     on_exchange("calendar/other.ics", event("other", "changed before the switch"))
+    on_exchange("calendar/large.ics", replace(event("large"), text=Text("x" * MOST_BYTES)))
+    refused = lab.run("cutover", "w")
+    assert refused.code != 0
+    assert lab.move(alice).state is MoveState.SEEDED
+    assert "approve" in lab.move(alice).error
+    (tmp_path / "exports" / alice / "calendar" / "large.ics").unlink()
     done = lab.run("cutover", "w")
     assert done.code == 0, done
     there = radicale.items(uid)

@@ -30,6 +30,7 @@ from mailferry.verify.compare import Difference
 from mailferry.verify.report import size_text
 from mailferry.verify.score import Score
 from mailferry.waves.approval import What, findings, latest
+from mailferry.waves.approval import worst as worst_of
 from mailferry.waves.evidence import Verdict, from_data
 
 SCHEMA = 1
@@ -152,7 +153,7 @@ def _person(
 ) -> Person:
     verified = ledger.verifications(move.mailbox_id) if move.mailbox_id is not None else []
     rows = latest(verified)
-    score = rows[-1].score if rows else ""
+    score = worst_of(rows).word if rows else ""
     # What came during the rehearsal is no difference: in a cutover nothing comes any more.
     still = [(folder, one) for folder, one in findings(rows) if one.get("kind") != Difference.ARRIVED_SINCE.value]
     told = [(folder, one) for folder, one in still if one.get("score") != Score.PERFECT.word]

@@ -112,11 +112,18 @@ def adds_up(numbers: Mapping[str, int]) -> bool:
     return numbers["listed"] == sum(numbers[name] for name in (*NUMBERS[1:], "since"))
 
 
+def of_companion(row: Verification) -> bool:
+    """Whether it is about what goes with the messages of a mailbox (`waves/companion.py`), and not about those."""
+    return "companion" in row.result
+
+
 def _latest(verifications: Sequence[Verification]) -> tuple[Verification | None, dict[int, Verification]]:
     """The last verification of the whole mailbox, and its folders' rows, which stand before it."""
     folders: dict[int, Verification] = {}
     done: tuple[Verification | None, dict[int, Verification]] = (None, {})
     for one in verifications:
+        if of_companion(one):
+            continue
         if one.folder_id is not None:
             folders[one.folder_id] = one
         else:

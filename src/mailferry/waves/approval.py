@@ -19,6 +19,7 @@ from mailferry.errors import UserError
 from mailferry.ledger.rows import Verification
 from mailferry.ledger.schema import to_json
 from mailferry.model.wave import Move, Wave
+from mailferry.verify.gather import of_companion
 from mailferry.verify.score import Score
 from mailferry.waves.evidence import Verdict, from_data
 
@@ -70,11 +71,16 @@ def refuse_party(who: str, among: Collection[str]) -> None:
 
 
 def latest(verified: Sequence[Verification]) -> Sequence[Verification]:
-    """The rows of the latest verification: its folders', then the mailbox's."""
-    whole = [number for number, row in enumerate(verified) if row.folder_id is None]
+    """The rows of the latest verification: its companions', its folders', then the mailbox's."""
+    whole = [number for number, row in enumerate(verified) if row.folder_id is None and not of_companion(row)]
     if not whole:
         return ()
     return verified[whole[-2] + 1 if len(whole) > 1 else 0 : whole[-1] + 1]
+
+
+def worst(rows: Sequence[Verification]) -> Score:
+    """The score of one verification as a whole."""
+    return max((Score.of(one.score) for one in rows), default=Score.PERFECT)
 
 
 def findings(rows: Sequence[Verification]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -97,7 +103,7 @@ def _of_evidence(move: Move) -> Iterator[Doubt]:
 
 
 def _of_verification(move: Move, rows: Sequence[Verification]) -> Iterator[Doubt]:
-    if not rows or Score.of(rows[-1].score) is not Score.INVESTIGATE:
+    if worst(rows) is not Score.INVESTIGATE:
         return
     grave = [(folder, one) for folder, one in findings(rows) if Score.of(one.get("score", "Poor")) is Score.INVESTIGATE]
     told = sorted([folder, one["kind"], one.get("uid") or 0, one.get("reason") or ""] for folder, one in grave)

@@ -21,7 +21,7 @@ from mailferry.model.wave import Move
 from mailferry.plan.items import ItemPolicy
 from mailferry.sources.items import ItemSource
 from mailferry.targets.items import ItemTarget
-from mailferry.verify.items import verify_items
+from mailferry.verify.items import WEIGHT, CollectionVerified, verify_items
 from mailferry.verify.score import Score
 from mailferry.waves.companion import Companion
 
@@ -62,6 +62,7 @@ class Calendars(Companion):
             owner=_owner(move),
             share=self._share,
         )
+        await self._ledger.write(_put, lease, done)
         return max((one.score for one in done), default=Score.PERFECT)
 
     async def complete(self, move: Move, lease: Lease) -> str:
@@ -95,6 +96,18 @@ class Calendars(Companion):
             owner=_owner(move),
             patience=patience,
         )
+
+
+def _put(db: Ledger, lease: Lease, done: Sequence[CollectionVerified]) -> None:
+    """What people are shown, and approve, of each collection."""
+    for one in done:
+        told = [
+            {"kind": kind, "score": WEIGHT[kind].word, "text": f"{number} of {one.listed} {one.kind}s"}
+            for kind, number in one.findings.items()
+            if number
+        ]
+        result = {"companion": Calendars.name, "source": list(one.path), "findings": told}
+        db.put_verification(lease.mailbox_id, one.score.word, result)
 
 
 def _owner(move: Move) -> Party:

@@ -246,6 +246,7 @@ async def _catch_up(ctx: Context, move: Move, lease: Lease) -> None:
 
 async def _score(ctx: Context, move: Move, lease: Lease) -> Score:
     settings = ctx.settings
+    scores = [await one.verify(move, lease) for one in ctx.companions]  # first: their rows belong to the mailbox's
     done = await verify_mailbox(
         ctx.ledger,
         ctx.source(move),
@@ -254,7 +255,7 @@ async def _score(ctx: Context, move: Move, lease: Lease) -> Score:
         content=Content(settings.content),
         share=settings.share,
     )
-    return max([done.score, *[await one.verify(move, lease) for one in ctx.companions]])
+    return max([done.score, *scores])
 
 
 async def _now(ctx: Context, move: Move) -> None:
