@@ -11,22 +11,24 @@ import pytest
 
 from lab.fake_ews import FakeEws
 from lab.fake_ews_store import FakeExchange
-from lab.ldap_people import person
+from lab.ldap_people import Text, person
 from lab.openldap import WRITER_PASSWORD, OpenLdap
 from mailferry.coexist.named import Named, resolved
 from mailferry.coexist.people import People
 from mailferry.config.accounts import parse_address
+from mailferry.config.settings import Source
 from mailferry.errors import AuthError, UserError
 from mailferry.ledger.rows import FolderRow
 from mailferry.model.account import EwsAccount
 from mailferry.model.folder import SpecialUse
-from mailferry.model.rule import Action, Audience, Condition, Deed, OutOfOffice, Predicate
+from mailferry.model.rule import Action, Audience, Condition, Deed, Forwarding, OutOfOffice, Predicate
 from mailferry.net import ldap
 from mailferry.net.ews_behaviour import read_behaviour
 from mailferry.ops.rules import Options, convert_files
 from mailferry.ops.rules_fetch import fetch
-from mailferry.ops.wave_rules import Exports, folder_of, of_answers
+from mailferry.ops.wave_rules import Exports, folder_of, of_answers, of_ldap
 from mailferry.secret import Secret
+from mailferry.stack.openldap.settings import MailSchema
 
 ANN = "ann@acme.example"
 
@@ -205,3 +207,27 @@ def test_whom_rules_name(own_openldap: OpenLdap) -> None:
         "rben": Named("rben@acme.example", ("rben@acme.example",)),
         "outer": Named("outer@acme.example", ("rann@acme.example", "rben@acme.example", "x@outside.example")),
     }
+
+
+def test_what_another_mail_server_has_in_its_directory(tmp_path: Path) -> None:
+    with OpenLdap(mail_schema=MailSchema.QMAIL) as server:
+        classes = ["inetOrgPerson", "qmailUser", "mailferryRecipient", "inetLocalMailRecipient"]
+        more: dict[str, Text] = {"mailForwardingAddress": "x@y.example", "deliveryMode": ["nolocal", "reply"]}
+        server.add(person(server.suffix, "qann", objectClass=classes, mailReplyText="Gone.", **more))
+        server.add(person(server.suffix, "qben", objectClass=classes))
+        secret = tmp_path / "password"
+        secret.write_text(WRITER_PASSWORD)
+        source = Source(
+            kind="ldap",
+            url=server.url,
+            bind=server.settings.writer_dn,
+            password=f"file:{secret}",
+            base=(server.suffix,),
+            tls="none",
+        )
+        ann, ben = of_ldap(source, ["a@b.example", "qann@acme.example"]), of_ldap(source, ["qben@acme.example"])
+        assert ann is not None and ben is not None and of_ldap(source, ["nobody@acme.example"]) is None
+        assert of_ldap(source, ["qann@acme.example", "qben@acme.example"]) is None, "of two, neither is it"
+    assert ann.forwarding == Forwarding(("x@y.example",), False, f"uid=qann,ou=people,{server.suffix}")
+    assert ann.out_of_office is not None and ann.out_of_office.enabled and ann.out_of_office.internal == "Gone."
+    assert (ben.forwarding, ben.out_of_office, ben.rules) == (None, None, ())

@@ -58,6 +58,9 @@ def test_replies_with_their_times_and_two_texts() -> None:
 
 
 def test_a_delivery_mode_that_nobody_knows_is_left_to_a_human() -> None:
-    found = convert(behaviour("ann@acme.example", "dn", {"deliveryMode": ["program"]}), OWNER)
-    assert found.text == "" and found.parts[0].rating is Rating.MANUAL
-    assert "the delivery mode program is not known to Mailferry" in found.parts[0].notes
+    entry = {"deliveryMode": ["odd", "normal"], "deliveryProgramPath": ["/usr/bin/procmail"]}
+    found = convert(behaviour("ann@acme.example", "dn", entry), OWNER)
+    assert found.text == "" and [part.rating for part in found.parts] == [Rating.MANUAL] * 2
+    assert "the delivery mode odd is not known to Mailferry" in found.parts[0].notes
+    assert "the program /usr/bin/procmail is not known to Mailferry" in found.parts[1].notes
+    assert behaviour("a", "dn", {**entry, "deliveryMode": ["noprogram"]}).rules == ()

@@ -169,7 +169,7 @@ def reader_of(site: Site) -> Reader:
         source = site.settings.directory.source if site.settings.directory else None
         if source is None or source.kind != "ldap":
             raise ConfigError("it is not read over LDAP", about="[directory.source]", advice='rules.source = "exports"')
-        return _in_thread(partial(_of_ldap, source))
+        return _in_thread(partial(of_ldap, source))
     assert settings.folder is not None
     return _in_thread(Exports(settings.folder, read_owners(settings.owners) if settings.owners else {}).of)
 
@@ -207,7 +207,8 @@ def of_answers(owner: str, rules: bytes, away: bytes, folders: Mapping[str, Path
     return replace(found, rules=here, out_of_office=replies.out_of_office)
 
 
-def _of_ldap(source: Source, mine: Sequence[str]) -> Behaviour | None:
+def of_ldap(source: Source, mine: Sequence[str]) -> Behaviour | None:
+    """What the one entry with one of these addresses says; None: there is none, or several."""
     key = "".join(f"(mail={names.in_filter(one)})" for one in mine)
     with ldap.Connection(server_of(source)) as connection:
         bases = source.base or ("",)

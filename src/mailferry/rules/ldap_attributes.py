@@ -1,8 +1,8 @@
 """A person's LDAP attributes (qmail-ldap, Sun and Netscape Messaging Server) → a mailbox's behaviour. Pure.
 
 Sources: qmail-ldap's QLDAPINSTALL (deliveryMode, mailForwardingAddress, mailReplyText), Sun Java System Schema
-Reference (mailDeliveryOption, mailAutoReply…, vacationStartDate). Invariant: a delivery mode that is not known makes a
-rule for a human, since nobody knows what becomes of the mail then.
+Reference (mailDeliveryOption, mailAutoReply…, vacationStartDate). Invariant: a delivery mode that is not known, or a
+program, makes a rule for a human, since nobody knows what becomes of the mail then.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from mailferry.wire.html import plain
 ATTRIBUTES = (
     *("mail", "deliveryMode", "mailDeliveryOption", "mailForwardingAddress", "mailReplyText", "vacationInfo"),
     *("mailAutoReplyText", "mailAutoReplyTextInternal", "mailAutoReplyMode", "vacationStartDate", "vacationEndDate"),
+    *("deliveryProgramPath", "mailProgramDeliveryInfo"),
 )
 """What has to be read of an entry."""
 _NO_COPY = frozenset({"nolocal", "forwardonly"})
 _REPLY = frozenset({"reply", "autoreply", "echo"})
-_KNOWN = _NO_COPY | _REPLY | {"noforward", "normal", "localdelivery", "mailbox", "forward", "local"}
+_KNOWN = _NO_COPY | _REPLY | {"noforward", "noprogram", "normal", "localdelivery", "mailbox", "forward", "local"}
 _TIME = re.compile(r"(\d{14})(?:\.\d+)?Z")
 
 
@@ -47,10 +48,11 @@ def behaviour(owner: str, origin: str, entry: Mapping[str, Sequence[str]]) -> Be
         start, end = (_time(first(name)) for name in ("vacationstartdate", "vacationenddate"))
         enabled = bool(modes & _REPLY) and first("mailautoreplymode").lower() != "none"
         away = OutOfOffice(enabled, origin, start, end, plain(inside), plain(outside))
-    strange = tuple(
-        Rule(f"Delivery mode {one}", 0, origin, unknown=(f"the delivery mode {one}",)) for one in sorted(modes - _KNOWN)
-    )
-    return Behaviour(owner, strange, away, forwarding=forwarding)
+    strange = [f"the delivery mode {one}" for one in sorted(modes - _KNOWN)]
+    programs = (*given.get("deliveryprogrampath", ()), *given.get("mailprogramdeliveryinfo", ()))
+    strange += [] if "noprogram" in modes else [f"the program {one}" for one in programs]
+    rules = tuple(Rule(one[:1].upper() + one[1:], 0, origin, unknown=(one,)) for one in strange)
+    return Behaviour(owner, rules, away, forwarding=forwarding)
 
 
 def _time(text: str) -> str:
