@@ -25,7 +25,7 @@ from mailferry.secret import Secret
 from mailferry.stack import ad_schema
 from mailferry.stack.openldap.definitions import FOLDER
 from mailferry.stack.postfix.settings import Directory, Endpoint, Route, Submission
-from mailferry.stack.words import active_directory
+from mailferry.stack.words import Attributes, active_directory
 from mailferry.waves.people import read_everybody, read_one, tied_addresses
 
 STORE = "store1"
@@ -337,3 +337,22 @@ def test_everybody_is_read_there_for_planning(site: Site, new_user: Callable[[],
     assert f"{one}@{DOMAIN}" in tied_addresses(site.people, other.recipient.id)
     mine = routes.addresses(site.people, found.recipient.id)
     assert mine[0] == f"{one}@{DOMAIN}" and mine[1].startswith("IMCEAEX-_o=Acme")
+
+
+def test_spare_attributes_do_without_a_schema_of_ours(site: Site, new_user: Callable[[], str]) -> None:
+    names = [f"extensionAttribute{number}" for number in (10, 11, 12, 13)]
+    people = replace(site.people, words=active_directory(Attributes(*names, gate="")))
+    dn = site.ad.add_user(uid := new_user())
+    address = f"{uid}@{DOMAIN}"
+    routes.set_route(people, site.audit, address, Route.PARKED, fresh_seconds=60)
+    routes.set_route(people, site.audit, address, Route.LOCAL, STORE, fresh_seconds=60)
+    found = routes.find(people, address)
+    assert (found.route, found.store, found.implied) == ("local", STORE, False) and found.fresh_until
+    assert not restrictions.set_outside(people, site.audit, address, False).effective
+    assert restrictions.set_outside(people, site.audit, address, True).effective
+    routes.set_route(people, site.audit, address, Route.EXCHANGE, fresh_seconds=60)
+    assert routes.settle(people, site.audit, time.time() + 61) == [dn]
+    ((_, values),) = site.ad.admin.search_s(dn, 0, attrlist=names)
+    assert values == {} == site.attributes(dn)
+    with pytest.raises(UserError, match="no attribute is named"):
+        restrictions.gates(people, site.audit, 2)

@@ -13,8 +13,8 @@ from mailferry.errors import ConfigError
 from mailferry.secret import Secret
 from mailferry.stack.postfix import render, tables
 from mailferry.stack.postfix.files import files
-from mailferry.stack.postfix.settings import Directory, Endpoint, Settings
-from mailferry.stack.words import openldap
+from mailferry.stack.postfix.settings import Directory, Endpoint, Settings, Submission
+from mailferry.stack.words import Attributes, active_directory, openldap
 
 DIRECTORY = Directory(
     urls=("ldap://ldap1.acme.example", "ldaps://ldap2.acme.example"),
@@ -138,3 +138,20 @@ def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
 def test_an_endpoint_that_makes_no_sense_is_refused(host: str, port: int) -> None:
     with pytest.raises(ConfigError):
         Endpoint(host, port)
+
+
+@pytest.mark.parametrize("gate", ["mailferryGate", ""])
+def test_active_directory_is_asked_in_its_own_words(gate: str) -> None:
+    words = active_directory(Attributes(route="extensionAttribute10", gate=gate))
+    people = replace(DIRECTORY, words=words)
+    settings = replace(
+        SETTINGS, directory=people, submission=Submission("/run/auth", "127.0.0.1:587", "127.0.0.1:465", 2)
+    )
+    rendered = {file.name: file.content.decode() for file in render.files(settings)}
+    for name, text in rendered.items():
+        assert not re.search(r"<\w+>", text), f"{name}: a word that nobody has said"
+        assert not re.search(r"mailferry(Route\b|SourceId|Kind|Principal)", text), f"{name}: only our directory has it"
+    assert "extensionAttribute10" in rendered["ldap-routes.cf"]
+    named = set(re.findall(r"/etc/postfix/([\w.-]+)", rendered["main.cf"]))
+    assert named <= rendered.keys() | {"main.cf"}
+    assert ("ldap-gate1.cf" in rendered) == ("gate1 =" in rendered["main.cf"]) == bool(gate)
