@@ -341,7 +341,7 @@ def test_everybody_is_read_there_for_planning(site: Site, new_user: Callable[[],
 
 def test_spare_attributes_do_without_a_schema_of_ours(site: Site, new_user: Callable[[], str]) -> None:
     names = [f"extensionAttribute{number}" for number in (10, 11, 12, 13)]
-    people = replace(site.people, words=active_directory(Attributes(*names, gate="")))
+    people = replace(site.people, words=active_directory(Attributes(names[0], names[1], names[2], names[3], gate="")))
     dn = site.ad.add_user(uid := new_user())
     address = f"{uid}@{DOMAIN}"
     routes.set_route(people, site.audit, address, Route.PARKED, fresh_seconds=60)
