@@ -15,7 +15,6 @@ from typing import Any
 
 from mailferry.coexist.routes import People
 from mailferry.directory.readers import ad_send_as
-from mailferry.directory.sharing import GROUPS, WIDE, expanded
 from mailferry.errors import UserError
 from mailferry.ledger import permissions
 from mailferry.ledger.directory import accounts_of
@@ -32,7 +31,6 @@ from mailferry.ops.wave_sharing import companion
 from mailferry.rules.names import Rating
 from mailferry.sharing import convert, powershell
 from mailferry.sharing.convert import Converted
-from mailferry.sharing.names import FULL
 from mailferry.waves.context import Directory, LedgerDoor
 from mailferry.waves.people import Everybody, read_everybody
 
@@ -43,10 +41,11 @@ DIRECTORY = "directory"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One entry of an export with what becomes of it. `grants`: the people who get it."""
+    """One entry with what becomes of it. `grants`: the people who get it; `group`: through which, "" for none."""
 
     entry: Converted
     grants: tuple[Grant, ...] = ()
+    group: str = ""
 
 
 def convert_files(files: Sequence[Path], output: Path | None) -> list[Converted]:
@@ -95,7 +94,9 @@ def plan(
         everybody = read_everybody(_people_of(site, connection))
     finder = Finder(everybody, accounts_of(ledger, list(everybody.by_id)), by_name=by_name)
     lines = [_line(one, finder) for one in entries]
-    wanted = _wanted(everybody, lines)
+    known = list(_directory(everybody, finder))
+    wanted = _wanted((*known, *lines))
+    lines += [line for line in known if not line.entry.carried]
     told: set[tuple[str, Access]] = {
         (owner.recipient.id, one.permission.access)
         for one in entries
@@ -135,41 +136,30 @@ def _line(one: Converted, finder: Finder) -> Line:
     people = [who for who in found.ids if who != owner.recipient.id]
     where = asked.folder if asked.access is Access.FOLDER else ""
     some = [Grant(owner.recipient.id, who, asked.access, where, one.rights, note, asked.origin) for who in people]
-    return Line(one, tuple(some))
+    return Line(one, tuple(some), found.group)
 
 
-def _wanted(everybody: Everybody, lines: Iterable[Line]) -> list[Grant]:
+def _wanted(lines: Iterable[Line]) -> list[Grant]:
     """One grant for each key: what a person has by name counts before what they have through groups, which adds up."""
     found: dict[Any, Grant] = {}
     direct: set[Any] = set()
     for line in lines:
         for one in line.grants:
-            if len(line.grants) == 1 and "as a member of" not in one.note:
+            if not line.group:
                 direct.add(one.key)
                 found[one.key] = one
             elif one.key not in direct:
                 before = found.get(one.key, one)
                 found[one.key] = replace(one, rights="".join(sorted({*before.rights, *one.rights})))
-    for known in everybody.by_id.values():
-        for person in _people(everybody, known.recipient.full_access):
-            one = Grant(known.recipient.id, person, Access.FULL, "", FULL, "", DIRECTORY)
-            if person != one.owner:
-                found.setdefault(one.key, one)
     return list(found.values())
 
 
-def _people(everybody: Everybody, references: Iterable[str]) -> Iterator[str]:
-    """Who may open a mailbox by the directory; of groups their members, unless they are too many: `survey` names
-    those."""
-    for one in references:
-        known = everybody.by_id.get(one)
-        if known is None:
-            continue
-        if known.recipient.kind not in GROUPS:
-            yield one
-            continue
-        members = [who for who in expanded(one, everybody.recipients) if who in everybody.by_id]
-        yield from sorted(members) if len(members) <= WIDE else ()
+def _directory(everybody: Everybody, finder: Finder) -> Iterator[Line]:
+    """Full access, as `directory sync` has brought it."""
+    for who, known in everybody.by_id.items():
+        for one in known.recipient.full_access:
+            asked = Permission(who, one, Access.FULL, DIRECTORY, rights=("FullAccess",))
+            yield _line(convert.convert(asked), finder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ WHOLE = frozenset(
 )
 _MAILBOX = ("mailbox", "mailboxidentity", "mailboxowner", "primarysmtpaddress")
 _FOLDER = ("folderpath", "folder", "foldername")
+_SLASH = "\uf8ff"
+"""What Get-MailboxFolderStatistics writes for a slash within a name."""
 _SPLIT = re.compile(r"[,;|]\s*")
 _FLAGS = {"1": ("Delegate",), "2": ("CanViewPrivateItems",), "3": ("Delegate", "CanViewPrivateItems")}
 
@@ -78,7 +80,8 @@ def _place(row: exports.Row, whose: str) -> tuple[str, str]:
     if ":\\" in identity:
         before, _, path = identity.partition(":\\")
         owner, folder = owner or before, path if "folderpath" not in row else folder
-    return owner or whose, values.folder(folder.replace("/", "\\") if folder.startswith("/") else folder)
+    path = folder.replace("/", "\\") if folder.startswith("/") else folder
+    return owner or whose, values.folder(path).replace(_SLASH, "/")
 
 
 def _users(value: Any) -> list[str | Everybody]:
