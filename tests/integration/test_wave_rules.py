@@ -203,6 +203,15 @@ def test_a_switch_waits_for_a_server_that_is_away(lab: RulesLab, new_user: Calla
         lab.here.sieve.refuse = False
     assert running.end(60).code == 0
     assert (lab.move(address).state, lab.active(address)) == (S.RELEASED, "mailferry")
+    lab.here.sieve.refuse = True
+    try:
+        back = lab.run("rollback", "w2")
+        assert back.code != 0 and lab.move(address).state is S.RETURNING, back
+        assert lab.route(address)[0] == "exchange", "mail waits for nothing: only the script is left"
+    finally:
+        lab.here.sieve.refuse = False
+    assert lab.run("rollback", "w2").code == 0
+    assert (lab.move(address).state, lab.active(address)) == (S.ROLLED_BACK, "")
 
 
 def test_a_switch_goes_on_without_and_says_so(lab: RulesLab, new_user: Callable[[], str]) -> None:
