@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -252,7 +253,7 @@ def apply_command(
     from mailferry.ops import stack_qmail
 
     if "-" in addresses:
-        read = [line.strip() for line in click.get_text_stream("stdin")]
+        read = [line.strip() for line in sys.stdin]
         addresses = (*(one for one in addresses if one != "-"), *filter(None, read))
     wanted = stack_qmail.Wanted(addresses, store, root, brake=not without_brake, dry_run=dry_run)
     applied = stack_qmail.apply(_settings(config), wanted)
