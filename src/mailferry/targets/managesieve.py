@@ -39,7 +39,7 @@ async def put(session: Session, upload: Upload, texts: Sequence[str], keep: Keep
     """The scripts are there, and not in force unless they were. `texts`: to be run one after the other; none: ours are
     taken away. Permanent: one does not compile, or a script of somebody else has our name."""
     found = await session.scripts()
-    own = upload.before if found.active == HEAD else found.active
+    own = upload.before if found.active in (HEAD, *upload.ours) else found.active
     wanted = _layout(own, texts)
     if strange := [name for name in found.names if name in wanted and name not in upload.ours]:
         advice = "rename it there, and run the same again"
@@ -47,7 +47,7 @@ async def put(session: Session, upload: Upload, texts: Sequence[str], keep: Keep
     there = {name: await session.get(name) for name in found.names if name in upload.ours}
     theirs = {name for name, content in there.items() if _digest(content) not in upload.ours[name]}
     new = {name: text for name, text in wanted.items() if name not in theirs and there.get(name) != text}
-    over = [name for name in there if name not in wanted and name not in theirs]
+    over = [name for name in there if name not in wanted and name not in theirs and HEAD not in theirs]
     if not new and not over and upload.before == own and set(upload.ours) <= set(there):
         return upload
     if len(wanted) > 1 and "include" not in session.extensions:
@@ -61,7 +61,7 @@ async def put(session: Session, upload: Upload, texts: Sequence[str], keep: Keep
         await session.check(text)
         await session.put(name, text)
     for name in over:
-        if name == HEAD and found.active == HEAD:
+        if name == found.active:
             await session.activate(own)
         await session.delete(name)
     state = UploadState.ACTIVE if found.active == HEAD and texts else UploadState.UPLOADED
@@ -90,7 +90,7 @@ async def activate(session: Session, upload: Upload, keep: Keep) -> Upload:
 async def withdraw(session: Session, upload: Upload, keep: Keep) -> Upload:
     """What was active before ours is active again; ours are gone, but for those that their owner has changed."""
     found = await session.scripts()
-    if found.active == HEAD and HEAD in upload.ours:
+    if found.active in upload.ours:
         await session.activate(upload.before if upload.before in found.names else "")
     left = {}
     for name, digests in upload.ours.items():
