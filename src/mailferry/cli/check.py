@@ -74,6 +74,11 @@ def _print(one: Checked) -> None:
             f"  a file of Outlook ({facts['format']}), {size_text(facts['size'])}; {facts['folders']} folders, "
             f"{facts['messages']} messages, {facts['left_out']} items that are no messages"
         )
+    elif "collections" in facts:
+        click.echo(f"  {len(facts['collections'])} calendars, address books, task lists and notes")
+        for name, what in facts["collections"].items():
+            held = ", ".join(what) if isinstance(what, list) else f"{what['items']} × {what['kind']}"
+            click.echo(f"  - {name}: {held}")
     elif "left_behind" in facts:
         size = f", {size_text(facts['bytes'])}" if facts["bytes"] is not None else ""
         click.echo(f"  logged in; server: {facts['server']}; mailbox {facts['identity'] or 'without a GUID'}")

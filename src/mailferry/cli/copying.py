@@ -41,13 +41,7 @@ from mailferry.cli import options
     metavar="ADDRESS",
     help="SOURCE is a backup of ADDRESS (a Maildir tree, a restored server): later copies from ADDRESS continue it.",
 )
-@click.option(
-    "--groupware",
-    multiple=True,
-    metavar="ADDRESS",
-    help="Where events, contacts, tasks and notes go: davs://user@host, or caldavs://… and carddavs://…, or ics:DIR.",
-)
-@click.option("--groupware-password", metavar="REF", help="Where its password is. Default: the target's.")
+@options.groupware
 @click.option(
     "--attachments-since",
     type=click.DateTime(["%Y-%m-%d"]),

@@ -49,6 +49,19 @@ def passwords(command: F) -> F:
     return command
 
 
+def groupware(command: F) -> F:
+    command = click.option("--groupware-password", metavar="REF", help="Where its password is. Default: the target's.")(
+        command
+    )
+    return click.option(
+        "--groupware",
+        multiple=True,
+        metavar="ADDRESS",
+        help="Where events, contacts, tasks and notes go: davs://user@host, or caldavs://… and carddavs://…, or "
+        "ics:DIR.",
+    )(command)
+
+
 def settings(command: F) -> F:
     return click.option(
         "--config",

@@ -27,16 +27,20 @@ from mailferry.cli import options
     show_default=True,
     help="How much of each folder a sample takes.",
 )
+@options.groupware
 @click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Write the report there at the end.")
 @options.as_json
 def verify_command(
     sides: options.Sides,
     content: str,
     share: float,
+    groupware: tuple[str, ...],
+    groupware_password: str | None,
     report: Path | None,
     as_json: bool,
 ) -> int:
-    """Compare SOURCE and TARGET message by message after a copy: counts, flags, keywords, dates, bytes.
+    """Compare SOURCE and TARGET message by message after a copy: counts, flags, keywords, dates, bytes; events and
+    contacts by what they say.
 
     Scores each mailbox Perfect, Good, Investigate or Poor (docs/verify.md). Changes neither side. Exit code 1 from
     Investigate on.
@@ -44,7 +48,7 @@ def verify_command(
     from mailferry.ops import copying
     from mailferry.verify.reading import Content
 
-    pairs = sides.pairs()
+    pairs = sides.pairs(None, groupware, groupware_password)
     limits = sides.limits()
     return options.run_fleet(
         lambda observe: copying.verify_fleet(pairs, sides.ledger, limits, sys.argv, observe, Content(content), share),

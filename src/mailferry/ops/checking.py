@@ -12,8 +12,17 @@ from typing import Any
 from mailferry.config.accounts import Pair
 from mailferry.copy.worker import error_as_dict
 from mailferry.errors import MailferryError, Permanent
-from mailferry.model.account import Account, EwsAccount, GraphAccount, ImapAccount, MaildirAccount, PstAccount
-from mailferry.ops.stores import source_of
+from mailferry.model.account import (
+    Account,
+    DavAccount,
+    EwsAccount,
+    GraphAccount,
+    IcsAccount,
+    ImapAccount,
+    MaildirAccount,
+    PstAccount,
+)
+from mailferry.ops.stores import item_source_of, item_targets_of, source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +55,42 @@ async def check(account: Account) -> Checked:
 
             facts = asdict(await probe_graph(account))
             return Checked(account.key, facts, tuple(facts.pop("warnings")))
+        if isinstance(account, DavAccount):
+            return await _dav(account)
+        if isinstance(account, IcsAccount):
+            return await _ics(account)
         return await _maildir(account)
     except MailferryError as error:
         return Checked(account.key, {}, (), error_as_dict(error))
+
+
+async def _dav(account: DavAccount) -> Checked:
+    """What the person has there. Makes nothing."""
+    places = []
+    for target in item_targets_of([account]):
+        session = await target.items_session()
+        try:
+            places += await session.places()
+        finally:
+            await session.close()
+    shown = {place.id: sorted(kind.value for kind in place.kinds) for place in places}
+    return Checked(account.key, {"collections": shown}, ())
+
+
+async def _ics(account: IcsAccount) -> Checked:
+    session = await item_source_of(account).items_session()
+    try:
+        shown = {}
+        for collection in await session.collections():
+            contents = await session.contents(collection)
+            shown["/".join(collection.path)] = {
+                "kind": collection.kind.value,
+                "items": len(contents.items),
+                "left_out": len(contents.not_carried),
+            }
+        return Checked(account.key, {"collections": shown}, ())
+    finally:
+        await session.close()
 
 
 async def _maildir(account: MaildirAccount) -> Checked:

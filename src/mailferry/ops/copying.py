@@ -27,6 +27,7 @@ from mailferry.ops.stores import server_of, source_of, target_of
 from mailferry.sources.base import Source
 from mailferry.verify.mailbox import Verifying, verify_mailbox
 from mailferry.verify.reading import Content
+from mailferry.verify.score import Score
 
 log = logging.getLogger("mailferry.ops")
 
@@ -129,6 +130,14 @@ def verify_fleet(
             progress(counts, state.of_messages, "")
 
         async with leased(ledger, pair.source_key, pair.target.key, policy.lease_seconds) as lease:
+            to = (pair.target, *pair.groupware) if isinstance(pair.target, ITEM_STORES) else pair.groupware
+            compared = {Content.FULL: 1.0, Content.SAMPLE: share, Content.NONE: 0.0}[content]
+            score, items = Score.PERFECT, Counts()
+            if to:
+                score, items = await copying_items.verify_pair(worker, pair, to, lease, policy, compared)
+            if isinstance(pair.target, ITEM_STORES):
+                worker.say(kind="score", job=number, score=score.word)
+                return items
             done = await verify_mailbox(
                 ledger,
                 source_of(pair.source, lanes),
@@ -138,16 +147,19 @@ def verify_fleet(
                 share=share,
                 progress=tell,
             )
-        worker.say(kind="score", job=number, score=done.score.word)
+        worker.say(kind="score", job=number, score=max(score, done.score).word)
         counts = done.counts
-        return Counts(
-            folders=len(done.folders),
-            listed=counts.listed,
-            copied=counts.copied,
-            there=counts.there,
-            excluded=counts.excluded,
-            failed=counts.failed,
+        items.add(
+            Counts(
+                folders=len(done.folders),
+                listed=counts.listed,
+                copied=counts.copied,
+                there=counts.there,
+                excluded=counts.excluded,
+                failed=counts.failed,
+            )
         )
+        return items
 
     fleet = _fleet(pairs, ledger, policy, limits, argv, observe, verify_one)
     fleet.done_word = "read"

@@ -15,6 +15,8 @@ from mailferry.ledger.writer import LedgerThread
 from mailferry.model.account import ITEM_STORES, Account
 from mailferry.ops.stores import item_source_of, item_targets_of
 from mailferry.plan.items import ItemPolicy
+from mailferry.verify.items import verify_items
+from mailferry.verify.score import Score
 
 
 def item_policy(policy: CopyPolicy) -> ItemPolicy:
@@ -55,6 +57,21 @@ async def copy_pair(
         progress=tell,
     )
     return with_messages(done.total())
+
+
+async def verify_pair(
+    worker: Worker, pair: Pair, to: Sequence[Account], lease: Lease, policy: CopyPolicy, share: float
+) -> tuple[Score, Counts]:
+    """Both sides of a pair's items are compared; the result is in the ledger, too."""
+    done = await verify_items(
+        worker.engine.ledger, item_source_of(pair.source), item_targets_of(to), lease, item_policy(policy), share=share
+    )
+    counts = Counts(folders=len(done))
+    for one in done:
+        failed, out = one.findings["failed"], one.findings["excluded"]
+        since = one.findings["arrived-since"]
+        counts.add(Counts(listed=one.listed, failed=failed, excluded=out, there=one.listed - failed - out - since))
+    return max((one.score for one in done), default=Score.PERFECT), counts
 
 
 async def preview_pair(pair: Pair, ledger: LedgerThread | None, policy: CopyPolicy) -> list[CollectionPreview]:
