@@ -295,9 +295,7 @@ def exchange_script_command(config: Path | None, ledger: str | None, as_json: bo
 
 
 @directory_command.command("ad-schema", short_help="Write Mailferry's attributes for Active Directory.")
-@click.option(
-    "--config", type=click.Path(path_type=Path), metavar="FILE", help="The settings (default: as docs/settings.md)."
-)
+@options.settings
 @options.as_json
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", required=True, help="Where the files go.")
 def ad_schema_command(config: Path | None, as_json: bool, out: Path) -> None:

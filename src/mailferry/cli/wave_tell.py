@@ -46,7 +46,7 @@ def events_command(config: Path | None, ledger: str | None, as_json: bool, follo
 
 
 @click.command("report", short_help="Write the migration report of the whole organisation.")
-@options.ledger
+@config
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -56,16 +56,20 @@ def events_command(config: Path | None, ledger: str | None, as_json: bool, follo
     help="Where page and tables go.",
 )
 @options.as_json
-def report_command(ledger: str, output: Path, as_json: bool) -> None:
+def report_command(config: Path | None, ledger: str | None, output: Path, as_json: bool) -> None:
     """Write how far the whole organisation is: waves, rates, forecast to the end, for how long mail waited, losses,
-    scores, and what waits for whom; as one HTML page with plots, and as CSV and JSON. Reads the ledger alone.
+    scores, and what waits for whom; as one HTML page with plots, and as CSV and JSON. Reads the ledger alone, which the
+    settings need only name.
 
     With --json the data goes to standard output and no file is written.
     """
+    from mailferry.config.settings import read_settings
     from mailferry.ledger import open_ledger
     from mailferry.ops import organisation, organisation_page
 
-    with closing(open_ledger(ledger)) as db:
+    path = options.settings_path(config)
+    place = ledger or (read_settings(path).ledger if config or path.exists() else None) or options.default_ledger()
+    with closing(open_ledger(place)) as db:
         found = organisation.organisation(db)
         if as_json:
             click.echo(json.dumps(organisation.document(found), indent=2))
