@@ -68,10 +68,11 @@ class Sharing(Companion):
         self._ledger, self._directory, self._settings, self._target = ledger, directory, settings, target
 
     async def activate(self, move: Move, lease: Lease) -> None:
-        await self.settle_about(move, is_open=True)
+        """What others may do here. The rest has time until the mail flows again, however many mailboxes it is about."""
+        await self.settle(move.source_id, None, {move.source_id: (True, move.store)})
 
     async def complete(self, move: Move, lease: Lease) -> str:
-        """Once more: who was switched at the same moment is seen now."""
+        """What it may do elsewhere; and all once more, for who was switched at the same moment."""
         failed = await self.settle_about(move, is_open=True)
         return f"{failed} rights could not be given: mailferry sharing show {move.mail}" if failed else ""
 
