@@ -88,8 +88,8 @@ entry denies, no other entry gives. Items have no owner in IMAP, so that rights 
 | Send on Behalf | the same; messages do not say on whose behalf | approximate |
 
 The right to send needs only the person to have moved: a secretary goes on sending for a boss who is still on
-Exchange. With Active Directory as the only directory it stands in the attribute that `coexist.ad.send_as` names; without
-one, `show` says so.
+Exchange. With Active Directory as the only directory it stands in the attribute that `coexist.ad.send_as` names;
+without one, `show` says so.
 
 ## Calendars and address books
 Radicale knows reading and changing of a whole collection, nothing between, and mail programs do not find others'
