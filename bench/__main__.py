@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import cases, directory, ews, measure, moves, pst, results, routing
+from bench import cases, directory, ews, ledger, measure, moves, pst, results, routing, workers
 from bench.contenders import environment, mailferry
 from bench.results import Row
 from lab.install import install
@@ -27,7 +27,15 @@ from lab.process import binary, workspace
 HERE = Path(__file__).resolve().parent
 RESULTS, MACHINE, NOTES = HERE / "results.json", HERE / "machine.json", HERE / "notes.md"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-_WAVES = {"routing": routing.run, "parked": moves.parked, "states": moves.states, "ews": ews.decode, "pst": pst.reading}
+_WAVES = {
+    "routing": routing.run,
+    "parked": moves.parked,
+    "states": moves.states,
+    "workers": workers.run,
+    "ledger": ledger.run,
+    "ews": ews.decode,
+    "pst": pst.reading,
+}
 """What a cutover depends on, and what it costs to read from Exchange."""
 
 

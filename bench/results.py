@@ -39,8 +39,8 @@ class Goal:
         return f"{self.times:g} x" + (f" + {self.plus_s:g} s" if self.plus_s else "")
 
 
-LIMIT, CPU_LIMIT, TIME_LIMIT = "memory limit", "CPU limit", "time limit"
-_UNITS = {LIMIT: "MB", CPU_LIMIT: "s of CPU", TIME_LIMIT: "s"}
+LIMIT, CPU_LIMIT, TIME_LIMIT, DISK_LIMIT = "memory limit", "CPU limit", "time limit", "disk limit"
+_UNITS = {LIMIT: "MB", CPU_LIMIT: "s of CPU", TIME_LIMIT: "s", DISK_LIMIT: "GB"}
 _OURS, _MAILDIR = "mailferry", "mailferry to Maildir"
 _ONE, _FAR, _TEN, _PLAIN = (
     "one mailbox",
@@ -182,7 +182,7 @@ def within(
         phase=phase,
         ours=ours,
         peer=limit,
-        ours_s=round(value if limit == TIME_LIMIT else median(use.wall for use in usages), 3),
+        ours_s=round(value if limit in (TIME_LIMIT, DISK_LIMIT) else median(use.wall for use in usages), 3),
         peer_s=None,
         ratio=round(value / most, 3),
         goal=f"{most:g} {_UNITS[limit]}",
@@ -265,7 +265,9 @@ def _goal_line(row: Row) -> str:
 
 
 def _words(row: Row) -> str:
-    value = {LIMIT: row.ours_mb, CPU_LIMIT: row.ours_cpu_s, TIME_LIMIT: row.ours_s}.get(row.peer, 0.0)
+    value = {LIMIT: row.ours_mb, CPU_LIMIT: row.ours_cpu_s, TIME_LIMIT: row.ours_s, DISK_LIMIT: row.ours_s}.get(
+        row.peer, 0.0
+    )
     if row.peer == LIMIT:
         how = f"no process needs more than {row.ours_mb:.0f} MB"
     elif row.peer_s is None:
