@@ -356,3 +356,18 @@ def test_spare_attributes_do_without_a_schema_of_ours(site: Site, new_user: Call
     assert values == {} == site.attributes(dn)
     with pytest.raises(UserError, match="no attribute is named"):
         restrictions.gates(people, site.audit, 2)
+
+
+def test_while_no_controller_answers_everybody_comes_again(site: Site, new_user: Callable[[], str]) -> None:
+    """The last test here: the controller does not come back."""
+    site.ad.add_user(uid := new_user(), mailferryRoute="local", mailferryMailHost=STORE)
+    site.ad.halt()
+    with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
+        site.postfix.send(f"{uid}@{DOMAIN}", "x")
+    assert [code for code, _ in refused.value.recipients.values()] == [451]
+    with smtplib.LMTP("127.0.0.1", site.store.settings.ports.lmtp) as client:
+        client.ehlo("mx.acme.example")
+        client.mail("someone@outside.example")
+        assert 400 <= client.rcpt(f"{uid}@{DOMAIN}")[0] < 500
+    with imaplib.IMAP4("127.0.0.1", site.store.port) as client, pytest.raises(imaplib.IMAP4.error, match="UNAVAILABLE"):
+        client.login(uid, PASSWORD)

@@ -147,7 +147,7 @@ def _readme(settings: Settings, rendered: Sequence[File]) -> str:
             f"The certificate with its chain has to be in `{settings.certificate}`, its key in\n   `{settings.key}`; "
             "both may be for root's eyes only."
         )
-    secret = "those named `ldap-` hold the password of `cn=lookup`"
+    secret = f"those named `ldap-` hold the password of\n   `{settings.directory.bind}`"
     again = "Passwords are checked where the mailbox is."
     if settings.store is not None:
         again = f"Mail is in `{settings.store.mail_dir}/UID/Maildir`."

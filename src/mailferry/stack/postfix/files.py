@@ -102,7 +102,8 @@ def _readme(settings: Settings, rendered: list[File]) -> str:
 Rendered by `mailferry stack render postfix`. The same settings give the same files.
 
 1. On the host (Debian 12, Ubuntu 24.04): `apt-get install postfix postfix-ldap`, "No configuration".
-2. Copy this directory there, for root's eyes only: the `ldap-` files hold the password of `cn=lookup`.
+2. Copy this directory there, for root's eyes only: the `ldap-` files hold the password of
+   `{settings.directory.bind}`.
 3. {certificate}
 4. `sudo ./install.sh`, now and after every new rendering. What it replaces is kept as `*.before-TIME`.
 5. A timer: `mailferry route settle`, hourly, where Mailferry runs.
