@@ -1,5 +1,5 @@
 """`make demo`: three people move from "Exchange" to the open side while mail keeps coming, on real servers of this
-machine: their directory, the first copy, a live cutover, the verification, the way back, the reports.
+machine: their directory, the first copy, a live cutover, the verification, the way back, an old PST file, the reports.
 
 Everything is done through the command line, as an administrator would. Leaves the reports and nothing running.
 """
@@ -15,10 +15,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from lab import archive
 from lab.acme import Acme, Person, acme
 from lab.deliveries import Verdict, copies, judge
 from lab.load import Load
-from lab.process import workspace
+from lab.open_dovecot import MASTER, OpenDovecot
+from lab.process import PASSWORD, workspace
+from lab.radicale import Radicale
 from mailferry.config.settings import VARIABLE
 
 REPORT = Path("demo-report")
@@ -45,7 +48,9 @@ def main() -> int:
                 _cutover(here, moving, load)
                 time.sleep(2)
             here.drained()
-            return _prove(here, moving, load, judge(here, load.sent), began)
+            verdict = judge(here, load.sent)
+            _archive(here, moving[0])
+            return _prove(here, moving, load, verdict, began)
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
@@ -99,8 +104,31 @@ def _cutover(here: Acme, moving: Sequence[Person], load: Load) -> None:
     ferry("wave", "status", WAVE)
 
 
+def _archive(here: Acme, person: Person) -> None:
+    """An old PST file of one of them: its mail into the new mailbox, its calendar and contacts to a CalDAV server."""
+    say(f"12. {person.mail} has an old PST file: mail, calendar and contacts of it come as well")
+    store = here.stores[here.placed()[person.uid][1]]
+    assert isinstance(store, OpenDovecot)
+    path = here.root / "archive.pst"
+    archive.write(path, person.uid, person.mail)
+    password = here.root / "password.calendar"
+    password.write_text(PASSWORD)
+    with Radicale() as server:
+        server.add(person.uid)
+        ferry(
+            "copy",
+            f"pst:{path}?owner={person.mail}",
+            f"imaps://{person.uid}@127.0.0.1:{store.tls_port}?admin={MASTER}&ca={store.ca_file}",
+            *("--target-password", f"file:{here.root}/password.store", "--prefix", "Archive"),
+            *("--groupware", f"dav://{person.uid}@127.0.0.1:{server.port}?tls=none"),
+            *("--groupware-password", f"file:{password}", "--ledger", str(here.root / "archive.db")),
+        )
+        for name in sorted(server.items(person.uid)):
+            print(f"  on the calendar server: {name}")
+
+
 def _prove(here: Acme, moving: Sequence[Person], load: Load, verdict: Verdict, began: float) -> int:
-    say("12. The proof: every mailbox of both sides is read, and every message of those seconds looked for")
+    say("13. The proof: every mailbox of both sides is read, and every message of those seconds looked for")
     ferry("report", "--ledger", str(here.ledger), "--output", str(REPORT))
     times = [took for _, _, took in verdict.seconds]
     pages = ("survey/index.html", "directory.html", "rehearsal/index.html", "index.html")
