@@ -129,7 +129,13 @@ def _postfix(settings: Settings, kit: Kit) -> Iterator[Told]:
 def _qmail(config: Config, kit: Kit) -> Iterator[Told]:
     """The listeners of a qmail host, Exchange, and whether its people were compared with the directory of late."""
     settings = stack_qmail.any_host(config)
-    yield _banner("qmail", "the listener for everybody", _place(settings.listen, settings.hostname), "220")
+    at = _place(settings.listen, settings.hostname)
+    deadline = time.monotonic() + SECONDS
+    while not (told := _banner("qmail", "the listener for everybody", at, "220")).well:
+        if time.monotonic() > deadline:  # just after a start there is a moment in which nobody answers
+            break
+        time.sleep(0.2)
+    yield told
     yield _banner("qmail", "Exchange", settings.exchange, "220")
     found = kit.file("host.json").place
     assert found is not None
