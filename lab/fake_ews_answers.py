@@ -112,7 +112,7 @@ class Caller:
 
     def item(self, item_id: str) -> FakeItem:
         for mailbox in self.exchange.everywhere():
-            found = mailbox.find(item_id)
+            found = mailbox.by_id.get(item_id)
             if found is not None:
                 if mailbox is not self.exchange.public:
                     self.may(mailbox)

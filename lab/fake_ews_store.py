@@ -101,8 +101,9 @@ class FakeMailbox:
     rules: str = ""
     delegates: str = ""
     away: str = "Disabled"
-    prefix: str = ""
     counter: int = 1000
+    by_id: dict[str, FakeItem] = field(default_factory=dict)
+    """Every item, exceptions of series too."""
 
     def __post_init__(self) -> None:
         self.replica = uuid.uuid5(self.guid, "replica")
@@ -145,10 +146,12 @@ class FakeMailbox:
         entry = b"\0\0\0\0" + self.guid.bytes_le + b"\x07\0" + self._gid(1) + gid
         item.id, item.change_key = _id(b"M", entry), _change_key(self.counter)
         item.extended["0x0fff"] = ("Binary", base64.b64encode(entry).decode())
+        self.by_id[item.id] = item
         for number, one in enumerate(item.attachments):
             one.id = f"{item.id}-{number}"
         for exception, _ in item.modified:
             exception.id, exception.change_key = f"{item.id}O{self._next()}", item.change_key
+            self.by_id[exception.id] = exception
             for number, one in enumerate(exception.attachments):
                 one.id = f"{exception.id}-{number}"
         folder.items[item.id] = item
@@ -161,22 +164,15 @@ class FakeMailbox:
         folder.log.append((what, item.id))
 
     def remove(self, folder: FakeFolder, item: FakeItem) -> None:
+        """With its exceptions."""
         del folder.items[item.id]
+        for one in (item, *(exception for exception, _ in item.modified)):
+            del self.by_id[one.id]
         folder.log.append(("gone", item.id))
 
     def move(self, item: FakeItem, source: FakeFolder, target: FakeFolder) -> FakeItem:
         self.remove(source, item)
         return self.add(target, item)
-
-    def find(self, item_id: str) -> FakeItem | None:
-        for folder in self.folders.values():
-            for one in folder.items.values():
-                if one.id == item_id:
-                    return one
-                for exception, _ in one.modified:
-                    if exception.id == item_id:
-                        return exception
-        return None
 
 
 def _id(kind: bytes, entry: bytes) -> str:

@@ -57,11 +57,12 @@ class FoundFolder:
 
 
 def folders(message: Element) -> tuple[list[FoundFolder], int | None]:
-    """The folders in one response message of GetFolder or FindFolder, and the offset of the next page, if any."""
+    """The folders in one response message of GetFolder or FindFolder, and the offset of the next page, if any. Search
+    folders are left out: they hold nothing themselves."""
     root = message.find(f"{M}RootFolder")
     if root is None:
         return [_folder(one) for one in message.iterfind(f"{M}Folders/*")], None
-    found = [_folder(one) for one in root.iterfind(f"{T}Folders/*")]
+    found = [_folder(one) for one in root.iterfind(f"{T}Folders/*") if one.tag != f"{T}SearchFolder"]
     return found, next_page(root)
 
 
