@@ -105,56 +105,85 @@ async def put(
 ) -> Put:
     """Set what is missing, and take back what is ours (`given`) and not wanted any more."""
     ours = {(one.folder, one.identifier): one for one in given}
-    by_path = {folder.path: folder for folder in folders}
+    by_path = {folder.path: folder for folder in folders if folder.selectable}
+    there: dict[Path, list[Given]] = {}
+    for path, who in dict.fromkeys((*want.letters, *ours)):
+        mine = ours.get((path, who)) or Given(owner, want.people[who], path, who, "")
+        there.setdefault(path, []).append(mine)
     done = Put()
-    now: dict[Path, dict[str, str]] = {}
-    for key in dict.fromkeys((*want.letters, *ours)):
-        path, who = key
-        folder, old = by_path.get(path), ours.get(key)
-        person = old.person if old is not None else want.people[who]
-        if folder is None or not folder.selectable:  # it was removed, with all rights in it
-            await _note(ledger, Given(owner, person, path, who, ""))
-            continue
-        if path not in now:
-            now[path] = {name.casefold(): rights for name, rights in (await session.acl(folder) or {}).items()}
-        mine = Given(owner, person, path, who, old.letters if old else "")
-        try:
-            seen = await _one(ledger, session, folder, mine, now, want)
-            if seen is not None:
-                done.seen.setdefault(person, []).append((folder, seen))
-        except ItemError as error:
-            done.failed |= {one.id: f"{folder.label}: {error.message}" for one in want.of.get(key, [])}
-            if key not in want.of:
-                done.kept[person] = f"{folder.label}: {error.message}"
+    for path, some in there.items():
+        if path in by_path:
+            await _folder(ledger, session, by_path[path], some, want, done)
+        else:  # it was removed, with all rights in it
+            await ledger.write(permissions.give, owner, [one._replace(letters="") for one in some])
     return done
 
 
-async def _one(
-    ledger: LedgerThread,
-    session: TargetSession,
-    folder: Folder,
-    old: Given,
-    now: Mapping[Path, Mapping[str, str]],
-    want: Wish,
-) -> bool | None:
-    """One identifier on one folder. `old`: with the letters that are ours. Whether it reads it now; None: as before."""
-    wanted = want.letters.get((folder.path, old.identifier), "")
-    have = set(now[folder.path].get(old.identifier.casefold(), ""))
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """One identifier on one folder. `ours`: with the letters that are; `have`, `others`, `new`: letters that it has,
+    that are not ours, and that ours are to be."""
+
+    ours: Given
+    have: frozenset[str]
+    others: frozenset[str]
+    new: frozenset[str]
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        return self.others | self.new
+
+    @property
+    def changes_ours(self) -> bool:
+        return self.new != set(self.ours.letters)
+
+
+async def _folder(
+    ledger: LedgerThread, session: TargetSession, folder: Folder, some: Sequence[Given], want: Wish, done: Put
+) -> None:
+    """All identifiers of one folder at once; where something of it is refused, one by one."""
+    now = {name.casefold(): rights for name, rights in (await session.acl(folder) or {}).items()}
+    changes = [_change(one, now.get(one.identifier.casefold(), ""), want) for one in some]
+    due = [one for one in changes if one.have != one.wanted]
+    refused: set[str] = set()
+    if due:
+        about_to = [one.ours._replace(letters=_joined(one.ours.letters, one.new)) for one in due]
+        await ledger.write_durably(permissions.give, about_to[0].owner, about_to)
+        try:
+            await session.set_acl(folder, {one.ours.identifier: _joined("", one.wanted) for one in due})
+        except ItemError:
+            for one in due:
+                try:
+                    await session.set_acl(folder, {one.ours.identifier: _joined("", one.wanted)})
+                except ItemError as error:
+                    refused.add(one.ours.identifier)
+                    _refused(one, folder, error, want, done)
+    set_now = [one for one in changes if one.ours.identifier not in refused]
+    rows = [one.ours._replace(letters=_joined("", one.new)) for one in set_now if one in due or one.changes_ours]
+    rows += [one.ours for one in due if one.ours.identifier in refused]
+    if rows:
+        await ledger.write(permissions.give, rows[0].owner, rows)
+    for one in set_now:
+        before, after = one.have >= _READS, one.wanted >= _READS
+        if before != after:
+            done.seen.setdefault(one.ours.person, []).append((folder, after))
+
+
+def _change(ours: Given, rights: str, want: Wish) -> _Change:
+    have = set(rights)
     if have & _NEW:
         have -= _OBSOLETE
-    others = have - set(old.letters)
-    new = set(wanted) - others
-    if have != others | new:
-        await _note(ledger, old._replace(letters=_joined(old.letters, new)))
-        await session.set_acl(folder, {old.identifier: _joined("", others | new)})
-    if set(old.letters) != new:
-        await _note(ledger, old._replace(letters=_joined("", new)))
-    before, after = (letters >= _READS for letters in (have, others | new))
-    return None if before == after else after
+    others = have - set(ours.letters)
+    wanted = set(want.letters.get((ours.folder, ours.identifier), ""))
+    return _Change(ours, frozenset(have), frozenset(others), frozenset(wanted - others))
 
 
-async def _note(ledger: LedgerThread, row: Given) -> None:
-    await ledger.write_durably(lambda db: permissions.give(db, row.owner, [row]))
+def _refused(one: _Change, folder: Folder, error: ItemError, want: Wish, done: Put) -> None:
+    text = f"{folder.label}: {error.message}"
+    grants = want.of.get((folder.path, one.ours.identifier), [])
+    done.failed |= {grant.id: text for grant in grants}
+    if not grants:
+        done.kept[one.ours.person] = text
 
 
 def _joined(letters: str, more: Iterable[str]) -> str:
