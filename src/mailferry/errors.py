@@ -15,7 +15,8 @@
     └── IntegrityError       71  the ledger or a store contradicts itself
 
 Exit code 0: all well. 1: done, but some items failed (they are in the report). 2: wrong usage (click's own).
-130: interrupted. The codes follow sysexits(3) where one fits. Retry lives in one place, `copy/mailbox.py`.
+130: interrupted. The codes follow sysexits(3) where one fits. Retry lives in `copy/mailbox.py`, of
+what is no message in `copy/items.py`.
 What an error tells: what happened (`str`), to which object (`about`), what to do next (`advice`).
 """
 

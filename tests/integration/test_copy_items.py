@@ -206,6 +206,21 @@ def test_one_bad_item_stops_nothing_and_is_named(radicale: Radicale, person: str
     assert (again.copied, again.failed) == (1, 2)
 
 
+def test_a_target_that_is_given_later_gets_what_was_left_out(radicale: Radicale, person: str, ledger: Path) -> None:
+    source = MemoryItems()
+    source.put(CONTACTS, contact("c"))
+    calendars, contacts = targets(radicale, person)
+
+    async def run(to: Sequence[ItemTarget]) -> ItemsDone:
+        async with LedgerThread(ledger) as thread, leased(thread, source.key, "memory:there", 60.0) as lease:
+            return await copy_items(thread, source, to, lease, ItemPolicy())
+
+    assert asyncio.run(run([calendars])).total().excluded == 1
+    assert notes(ledger) == [("excluded", "no-target", "", "")]
+    assert asyncio.run(run([calendars, contacts])).total().copied == 1
+    assert notes(ledger) == []
+
+
 def test_a_large_attachment_stays_out_and_is_listed(radicale: Radicale, person: str, ledger: Path) -> None:
     @dataclass(slots=True)
     class Huge:
@@ -300,7 +315,7 @@ def test_what_people_did_goes_back_as_files(radicale: Radicale, person: str, led
 
     for _ in range(2):
         (one,) = asyncio.run(back())
-        assert (one.written, one.removed) == (2, 1)
+        assert (one.written, one.removed) == (2, 1), "what was there before us is theirs, too"
         files = {path.name: path.read_bytes() for path in (tmp_path / "back" / "calendar").iterdir()}
         assert set(files) == {"changed.ics", "new.ics", "removed.txt"}
         assert b"by me" in files["changed.ics"]

@@ -124,6 +124,17 @@ def test_the_password_goes_to_no_other_server(how: str) -> None:
     assert seen == []
 
 
+def test_what_others_share_is_not_theirs_to_fill() -> None:
+    def place(name: str, owner: str) -> str:
+        kind = "<D:resourcetype><D:collection/><C:calendar/></D:resourcetype>"
+        return prop(f"/h/{name}/", f"{kind}<D:owner><D:href>{owner}</D:href></D:owner>")
+
+    home = prop("/h/", "<D:resourcetype><D:collection/></D:resourcetype><D:owner><D:href>/p/alice/</D:href></D:owner>")
+    shown = multi(home, place("a-bobs", "/p/bob/"), place("mine", "/p/alice"))
+    places, _ = with_server({**GOOD, "PROPFIND /h/": shown}, opened)
+    assert [(one.id, one.default) for one in places] == [("/h/mine/", True)]
+
+
 def test_a_pause_that_is_asked_for_is_made_and_told_if_it_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "MOST_PAUSE", 1.0)
     with pytest.raises(Temporary) as busy:

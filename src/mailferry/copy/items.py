@@ -69,21 +69,24 @@ async def copy_items(
     owner: Party | None = None,
     patience: int = PATIENCE,
     run_id: int | None = None,
+    gate: asyncio.Event | None = None,
     progress: Progress = lambda counts, waits: None,
 ) -> ItemsDone:
     """Bring the targets in step with the source, whatever was done before. Of each kind, the first target that holds it
-    is the one. `owner`: whose mailbox it is, where the source does not say who organizes.
+    is the one. `owner`: whose mailbox it is, where the source does not say who organizes. `gate`: nothing is sent while
+    it is closed.
 
     Raises the error that ended it after every sensible attempt; all that was done until then is recorded.
     """
     pass_id = await ledger.write(lambda db: db.begin_pass(lease, "items", run_id))
     done, outcome = ItemsDone(), "stopped"
+    job = _Job(ledger, lease, policy, owner, gate)
 
     def tell(waits: str) -> None:
         progress(done.total(), waits)
 
     try:
-        await _attempts(ledger, source, targets, lease, policy, owner, patience, done, tell)
+        await _attempts(job, source, targets, patience, done, tell)
         outcome = "done"
         return done
     except MailferryError as error:
@@ -95,13 +98,21 @@ async def copy_items(
             await ledger.write(lambda db: db.end_pass(lease, pass_id, outcome, counts.as_dict(), counts.bytes))
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What holds for all collections."""
+
+    ledger: LedgerThread
+    lease: Lease
+    policy: ItemPolicy
+    owner: Party | None
+    gate: asyncio.Event | None
+
+
 async def _attempts(
-    ledger: LedgerThread,
+    job: _Job,
     source: ItemSource,
     targets: Sequence[ItemTarget],
-    lease: Lease,
-    policy: ItemPolicy,
-    owner: Party | None,
     patience: int,
     done: ItemsDone,
     tell: Callable[[str], None],
@@ -111,7 +122,7 @@ async def _attempts(
         done.collections.clear()  # an attempt goes through all of them
         try:
             async with _opened(source, targets) as (session, open_targets):
-                await _attempt(ledger, session, open_targets, lease, policy, owner, done, tell)
+                await _attempt(job, session, open_targets, done, tell)
             return
         except (Temporary, RemoteProtocolError) as error:
             reached = done.total().done
@@ -153,29 +164,18 @@ async def _opened(
 
 
 async def _attempt(
-    ledger: LedgerThread,
-    source: ItemSession,
-    targets: Sequence[_Open],
-    lease: Lease,
-    policy: ItemPolicy,
-    owner: Party | None,
-    done: ItemsDone,
-    tell: Callable[[str], None],
+    job: _Job, source: ItemSession, targets: Sequence[_Open], done: ItemsDone, tell: Callable[[str], None]
 ) -> None:
     collections = await source.collections()
     for collection in collections:
         one = CollectionDone(collection.path, collection.kind)
         done.collections.append(one)
         target = next((each for each in targets if collection.kind in each.kinds), None)
-        row = await ledger.write(
-            rows.put_collection,
-            lease,
-            target.key if target else "",
-            collection.id,
-            collection.kind,
-            collection.path,
+        key = target.key if target else ""
+        row = await job.ledger.write(
+            rows.put_collection, job.lease, key, collection.id, collection.kind, collection.path
         )
-        work = _Collection(ledger, lease, policy, source, collection, row, owner, one.counts)
+        work = _Collection(job, source, collection, row, one.counts)
         try:
             if target is None:
                 await work.leave_out()
@@ -185,7 +185,7 @@ async def _attempt(
             one.note = f"{error.message}; {error.advice}" if error.advice else error.message
             await work.failed(error, one.note)
         tell("")
-    await _missing(ledger, lease, targets, collections, done)
+    await _missing(job.ledger, job.lease, targets, collections, done)
 
 
 async def _missing(
@@ -205,14 +205,23 @@ async def _missing(
 class _Collection:
     """The work on one collection."""
 
-    ledger: LedgerThread
-    lease: Lease
-    policy: ItemPolicy
+    job: _Job
     source: ItemSession
     collection: Collection
     row: CollectionRow
-    owner: Party | None
     counts: Counts
+
+    @property
+    def ledger(self) -> LedgerThread:
+        return self.job.ledger
+
+    @property
+    def lease(self) -> Lease:
+        return self.job.lease
+
+    @property
+    def policy(self) -> ItemPolicy:
+        return self.job.policy
 
     async def leave_out(self) -> None:
         """No target holds its kind."""
@@ -226,7 +235,8 @@ class _Collection:
     async def failed(self, error: MailferryError, text: str) -> None:
         """It could not be brought: the others go on."""
         stopped = isinstance(error, SafetyStop)
-        self.counts.add(Counts(folders=1, stops=int(stopped), broken=int(not stopped)))
+        self.counts.folders = 1
+        self.counts.add(Counts(stops=int(stopped), broken=int(not stopped)))
         note = Note("", NoteKind.FAILED, "safety-stop" if stopped else "folder", text)
         await self.ledger.write(rows.put_notes, self.lease, self.row.id, [""], [note])
         log.warning("%s: %s", "/".join(self.collection.path), text)
@@ -265,8 +275,9 @@ class _Collection:
             known,
             versions,
             listing,
-            self.owner,
+            self.job.owner,
             self.counts,
+            self.job.gate,
         )
         whole = await bring(work, self.source, self.collection, actions.bring)
         written = self.counts.copied > 0

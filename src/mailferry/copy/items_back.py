@@ -62,7 +62,7 @@ async def _collection(
 ) -> Returned:
     listing = await session.listing(place)
     known = (await ledger.call(rows.items, row.id)).values() if row is not None else ()
-    ours = {one.href: one.etag for one in known if one.href}
+    ours = {one.href: one.etag for one in known if one.href and one.digest is not None}
     changed = [href for href, etag in listing.items() if ours.get(href) != etag]
     removed = [one.uid for one in known if one.state is ItemState.THERE and one.href not in listing]
     name = place.name or unquote(place.id.rstrip("/").rpartition("/")[2])

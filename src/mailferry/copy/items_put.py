@@ -62,6 +62,7 @@ class Bringing:
     listing: Mapping[str, str]
     owner: Party | None
     counts: Counts
+    gate: asyncio.Event | None
     taken: dict[str, str] = field(default_factory=dict)
     """href → the item that is there, or on its way."""
 
@@ -119,11 +120,12 @@ async def _prepare(work: Bringing, id: str, item: Item | NotCarried) -> _Ready |
     if ready.etag is None:
         return ready
     if before is not None and before.state is ItemState.THERE and _same(before, ready):
-        await _settle(work, ready, ready.etag, row.digest)
+        await _settle(work, row._replace(state=ItemState.THERE, etag=ready.etag))
         return None
     if not work.policy.source_wins and ready.etag != row.etag:
         work.counts.adopted += 1
-        await _settle(work, ready, ready.etag, None)
+        await _settle(work, row._replace(state=ItemState.LEFT, etag=ready.etag, digest=None))
+        await work.ledger.write(rows.put_notes, work.lease, work.collection_id, [id], [])
         return None
     return ready
 
@@ -133,15 +135,10 @@ def _same(before: ItemRow, ready: _Ready) -> bool:
     return (before.digest, before.href, before.etag) == (ready.row.digest, ready.row.href, ready.etag)
 
 
-async def _settle(work: Bringing, ready: _Ready, etag: str, made: bytes | None) -> None:
+async def _settle(work: Bringing, row: ItemRow) -> None:
     """It is there already: nothing is sent."""
     work.counts.there += 1
-    await work.ledger.write(
-        rows.put_items,
-        work.lease,
-        work.collection_id,
-        [ready.row._replace(state=ItemState.THERE, etag=etag, digest=made)],
-    )
+    await work.ledger.write(rows.put_items, work.lease, work.collection_id, [row])
 
 
 async def _refuse(work: Bringing, id: str, note: Note) -> None:
@@ -162,6 +159,8 @@ async def _store(work: Bringing, batch: Sequence[_Ready]) -> None:
     """Intend, send, record."""
     if not batch:
         return
+    if work.gate is not None:
+        await work.gate.wait()
     await work.ledger.write(
         rows.put_items, work.lease, work.collection_id, [one.row for one in batch], "items intended"
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,7 +33,7 @@ class ItemState(IntEnum):
     THERE = 2
     FAILED = 3  # it did not come; a note says why
     KEPT = 4  # it has gone from the source, and stays at the target
-    LEFT = 5  # a person changed or removed it at the target: it is theirs
+    LEFT = 5  # it is somebody's at the target, who made, changed or removed it there
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +104,17 @@ def collections(ledger: Ledger, mailbox_id: int | None = None, target_keys: Iter
 def put_collection(
     ledger: Ledger, lease: Lease, target_key: str, source_id: str, kind: Kind, path: Sequence[str]
 ) -> CollectionRow:
-    """The collection's row, made where it is new; its path is brought up to date."""
+    """The collection's row, made where it is new; its path is brought up to date, and its target where it had none."""
     with ledger._write() as connection:
         ledger._guard(connection, lease)
-        for row in collections(ledger, lease.mailbox_id, [target_key]):
+        for row in collections(ledger, lease.mailbox_id, [target_key, ""]):
             if (row.source_id, row.kind) == (source_id, kind):
-                if row.path != tuple(path):
+                now = replace(row, path=tuple(path), target_key=target_key)
+                if now != row:
                     here = item_collection.c.id == row.id
-                    connection.execute(item_collection.update().where(here).values(path=list(path)))
-                return row
+                    change = item_collection.update().where(here)
+                    connection.execute(change.values(path=list(path), target_key=target_key))
+                return now
         new = {"mailbox_id": lease.mailbox_id, "target_key": target_key, "source_id": source_id, "kind": kind.value}
         values = {**new, "path": list(path), "source_token": "", "target_token": ""}
         made = connection.execute(item_collection.insert().values(**values).returning(*_COLLECTION)).one()

@@ -12,7 +12,8 @@ from mailferry.copy.progress import Counts
 from mailferry.copy.worker import Worker
 from mailferry.ledger.rows import Lease
 from mailferry.ledger.writer import LedgerThread
-from mailferry.model.account import ITEM_STORES, Account
+from mailferry.model.account import ITEM_STORES, Account, PstAccount
+from mailferry.model.groupware import Party
 from mailferry.ops.stores import item_source_of, item_targets_of
 from mailferry.plan.items import ItemPolicy
 from mailferry.verify.items import verify_items
@@ -28,6 +29,14 @@ def item_policy(policy: CopyPolicy) -> ItemPolicy:
         emptied=Accept.EMPTIED in policy.accept,
         many_deletions=Accept.DELETIONS in policy.accept,
     )
+
+
+def owner_of(account: Account) -> Party | None:
+    """Whose mailbox it is, by address, where the account says that."""
+    if isinstance(account, PstAccount):
+        return Party("", account.owner[0]) if account.owner else None
+    user = getattr(account, "user", "")
+    return Party("", user) if "@" in user else None
 
 
 async def copy_pair(
@@ -52,8 +61,10 @@ async def copy_pair(
         item_targets_of(to),
         lease,
         item_policy(policy),
+        owner=owner_of(pair.source),
         patience=policy.patience,
         run_id=await worker.run_id,
+        gate=worker.engine.gate,
         progress=tell,
     )
     return with_messages(done.total())
@@ -64,7 +75,13 @@ async def verify_pair(
 ) -> tuple[Score, Counts]:
     """Both sides of a pair's items are compared; the result is in the ledger, too."""
     done = await verify_items(
-        worker.engine.ledger, item_source_of(pair.source), item_targets_of(to), lease, item_policy(policy), share=share
+        worker.engine.ledger,
+        item_source_of(pair.source),
+        item_targets_of(to),
+        lease,
+        item_policy(policy),
+        owner=owner_of(pair.source),
+        share=share,
     )
     counts = Counts(folders=len(done))
     for one in done:

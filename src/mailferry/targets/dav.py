@@ -17,7 +17,7 @@ from mailferry.wire import dav
 
 AT_ONCE = 50
 """Resources that one multiget asks for."""
-_PLACE = (dav.RESOURCE_TYPE, dav.DISPLAY_NAME, dav.COMPONENTS, dav.CTAG, dav.SYNC_TOKEN)
+_PLACE = (dav.RESOURCE_TYPE, dav.DISPLAY_NAME, dav.COMPONENTS, dav.CTAG, dav.SYNC_TOKEN, dav.OWNER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,15 @@ class DavSession:
         self._service, self._dav, self._home = service, connection, home
 
     async def places(self) -> list[Place]:
+        """The person's own: what others share with them stands in the same home, and is not theirs to fill."""
+        shown = await self._dav.propfind(self._home, _PLACE, 1)
+        owner = next((_owner(one) for one in shown if one.href.rstrip("/") == self._home.rstrip("/")), "")
         found = []
-        for one in await self._dav.propfind(self._home, _PLACE, 1):
-            kinds = one.properties.get(dav.RESOURCE_TYPE)
-            if kinds is not None and self._service.collection in kinds.elements:
+        for one in shown:
+            types = one.properties.get(dav.RESOURCE_TYPE)
+            if types is None or self._service.collection not in types.elements:
+                continue
+            if _owner(one) in (owner, "") or not owner:
                 found.append(self._place(one))
         found.sort(key=lambda place: place.id)
         seen: set[Kind] = set()  # the first that holds a kind is where clients look
@@ -129,6 +134,12 @@ class DavSession:
 
     async def close(self) -> None:
         await self._dav.close()
+
+
+def _owner(one: dav.Response) -> str:
+    """Whose it is (RFC 3744 §5.1); "" where the server does not say."""
+    found = one.properties.get(dav.OWNER)
+    return canonical(found.hrefs[0]).rstrip("/") if found is not None and found.hrefs else ""
 
 
 async def open_session(service: Service, connection: DavConnection) -> DavSession:

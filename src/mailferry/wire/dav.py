@@ -46,7 +46,7 @@ CALENDAR_DATA = name(CALDAV, "calendar-data")
 ADDRESS_DATA = name(CARDDAV, "address-data")
 CALENDAR = name(CALDAV, "calendar")
 ADDRESS_BOOK = name(CARDDAV, "addressbook")
-PRIVILEGES = name(DAV, "current-user-privilege-set")
+OWNER = name(DAV, "owner")
 
 
 @dataclass(slots=True)
@@ -212,8 +212,6 @@ class Multistatus:
             self._found[tag].text = text
         elif depth >= 6 and tag == "DAV: href" and self._in_property():
             self._found[path[4]].hrefs.append(text.strip())
-        elif depth >= 6 and self._in_property() and path[4] == PRIVILEGES:
-            self._found[PRIVILEGES].names.append(tag)
         path.pop()
         self._text = []
 
