@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mailferry.errors import ItemError, Permanent
+from mailferry.errors import Permanent, RemoteProtocolError
 from mailferry.model.folder import INBOX, Path, SpecialUse
 from mailferry.net.ews import Ews
 from mailferry.wire.ews import answers, requests
@@ -39,6 +39,13 @@ WELL_KNOWN: Mapping[str, SpecialUse] = {
 """Distinguished folder ids ([MS-OXWSFOLD]); those of 2013."""
 
 ARCHIVE, RECOVERABLE, PUBLIC = "Archive", "Recoverable Items", "Public Folders"
+_NONE = answers.GONE | {
+    "ErrorArchiveMailboxNotEnabled",
+    "ErrorNoPublicFolderReplicaAvailable",
+    "ErrorNoPublicFolderServerAvailable",
+}
+"""Codes that say that a mailbox has no such tree."""
+
 _PAGE = 1000
 _DEEPEST = 300
 
@@ -72,7 +79,7 @@ async def tree(client: Ews) -> Tree:
     """AuthError, Permanent: the mailbox cannot be opened."""
     account = client.account
     root = await _opened(client, client.place("msgfolderroot"))
-    named = await distinguished(client)
+    named = await _distinguished(client)
     found = _placed(await _below(client, root), root.id, (), named)
     beside: list[EwsFolder] = []
     if account.archive:
@@ -95,22 +102,30 @@ async def _opened(client: Ews, place: Place) -> FoundFolder:
     return found[0]
 
 
-async def distinguished(client: Ews, names: Sequence[str] = tuple(WELL_KNOWN)) -> dict[str, str]:
+async def _distinguished(client: Ews) -> dict[str, str]:
     """Which folder ids the distinguished names stand for; those that the mailbox lacks are left out."""
-    answer = await client.call(requests.get_folders([client.place(one) for one in names]))
+    answer = await client.call(requests.get_folders([client.place(one) for one in WELL_KNOWN]))
+    if len(answer.messages) != len(WELL_KNOWN):
+        raise RemoteProtocolError(f"{len(WELL_KNOWN)} folders asked for, {len(answer.messages)} answers came")
     found = {}
-    for name, message in zip(names, answer.messages, strict=False):
-        if answers.refusal(message) is None:
+    for name, message in zip(WELL_KNOWN, answer.messages, strict=True):
+        refused = answers.refusal(message)
+        if refused is None:
             found[folders(message)[0][0].id] = name
+        elif refused.code not in answers.GONE:
+            raise refused.error(client.account.key)
     return found
 
 
 async def further(client: Ews, place: Place, name: str, *, archive: bool = False, deep: bool = True) -> list[EwsFolder]:
-    """A tree beside the mailbox's own; nothing where there is none."""
-    try:
-        root = await _opened(client, place)
-    except (ItemError, Permanent):
-        return []
+    """A tree beside the mailbox's own; nothing where there is none. Raises what keeps it from being seen."""
+    answer = await client.call(requests.get_folders([place], FOLDER_FIELDS))
+    refused = next((one for one in map(answers.refusal, answer.messages) if one is not None), None)
+    if refused is not None:
+        if refused.code in _NONE:
+            return []
+        raise refused.error(client.account.key)
+    root = folders(answer.messages[0])[0][0]
     top = EwsFolder("", (name,), None, "", 0, 0, archive=archive)
     return [top, *_placed(await _below(client, root, deep), root.id, top.path, {}, archive)]
 

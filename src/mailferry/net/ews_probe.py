@@ -104,7 +104,7 @@ async def _count_beside(client: Ews, uses: dict[str, int], warnings: list[str]) 
     ):
         try:
             found = await further(client, place, name, deep=deep)
-        except AuthError as error:
+        except (AuthError, Permanent) as error:
             warnings.append(f"The account may not see {name}: {error.message.rstrip('.')}.")
             continue
         below = [one for one in found if one.id]
