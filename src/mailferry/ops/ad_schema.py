@@ -20,9 +20,8 @@ def write(settings: Settings, out: Path) -> list[Path]:
     base = route_store(settings).suffix
     parts = [part for part in base.split(",") if part.strip().upper().startswith("DC=")]
     domain = ",".join(part.strip() for part in parts)
-    account = "DOMAIN\\mailferry-writer"
-    if settings.coexist is not None and settings.coexist.exchange.bind:
-        account = settings.coexist.exchange.bind
+    named = settings.coexist.exchange.bind if settings.coexist is not None else None
+    account = named if named and {"@", "\\"} & set(named) else "DOMAIN\\ACCOUNT"  # dsacls takes no DN
     texts = {
         README: _readme(domain, account),
         SCHEMA: ad_schema.ldif(domain).decode(),
@@ -47,7 +46,8 @@ Active Directory never forgets a schema extension: look at `{SCHEMA}` first, and
 1. On the schema master, as a member of Schema Admins: `ldifde -i -k -f {SCHEMA} -j .` (or, from elsewhere,
    `ldapmodify -H ldaps://DC -D … -W -f {SCHEMA}`). `-k` passes over what is there already. If the forest's root
    domain is another than {domain}, add `-c "{domain}" "DC=…"`.
-2. `{RIGHTS}` lets `{account}` write these attributes of people and groups, and nothing else.
+2. `{RIGHTS}` lets `{account}` write these attributes of people and groups, and nothing else (it has to
+   be the account of `[coexist.exchange]`).
 3. In mailferry.toml: `coexist.ad.write = true`. Nothing is written before.
 
 | attribute | what it says | OID |

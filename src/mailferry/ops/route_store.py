@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mailferry.coexist.people import People
 from mailferry.coexist.second import SecondDirectory
@@ -28,6 +29,9 @@ from mailferry.stack.postfix.settings import Directory
 from mailferry.stack.words import Attributes, Words, active_directory, openldap
 from mailferry.waves.companion import Companion
 from mailferry.waves.second import SecondSide
+
+_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+"""Those that Debian trusts, on the hosts of Postfix and Dovecot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +96,19 @@ def lookup(settings: Settings, urls: tuple[str, ...]) -> Directory:
             about="directory.source.bind",
             advice="name one, and its password",
         )
+    if source.tls == "insecure":
+        raise ConfigError(
+            "Postfix and Dovecot verify the certificates of domain controllers",
+            about="directory.source.tls",
+            advice='tls = "verify", with the ca_file that vouches for them',
+        )
     return Directory(
         urls=urls or (source.url,),
         suffix=_base(settings),
         bind=source.bind,
         password=Secret.from_reference(source.password),
         words=_words(_coexist(settings).ad),
-        ca_file=None if source.tls == "none" else source.ca_file,
+        ca_file=None if source.tls == "none" else source.ca_file or _AUTHORITIES,
     )
 
 
