@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 
+from mailferry.coexist.explain import Sides
 from mailferry.coexist.parking import Mta
 from mailferry.coexist.qmail_queue import QmailHost
 from mailferry.coexist.queues import Place
@@ -14,6 +15,8 @@ from mailferry.config.coexist import Queue
 from mailferry.config.settings import Settings
 from mailferry.config.stack import Postfix
 from mailferry.errors import ConfigError
+from mailferry.ops import stack_qmail
+from mailferry.ops.stack import postfix_settings
 from mailferry.ops.stack_places import endpoint
 
 
@@ -21,13 +24,18 @@ def places(settings: Settings) -> tuple[Place, ...]:
     """All queues that have to forget a route before anything is copied. ConfigError: none is configured."""
     stack = settings.stack
     queues = settings.coexist.queues if settings.coexist is not None else ()
-    if stack is not None and stack.flavour == "qmail":
+    if stack_qmail.is_qmail(settings):
         return _qmail(settings, queues)
     if queues:
         return tuple(_postfix(one) for one in queues)
     if stack is None or stack.postfix is None:
         raise ConfigError("no Postfix is configured", about="coexist.queues", advice="name each with its postqueue")
     return (mta_of(stack.postfix),)
+
+
+def sides(settings: Settings) -> Sides:
+    """What takes the organisation's mail, for `explain`. ConfigError: a section is missing."""
+    return stack_qmail.any_host(settings) if stack_qmail.is_qmail(settings) else postfix_settings(settings)
 
 
 def mta_of(postfix: Postfix) -> Mta:

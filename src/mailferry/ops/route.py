@@ -23,9 +23,8 @@ from mailferry.errors import ConfigError, MailferryError, SafetyStop, UserError,
 from mailferry.ledger import open_ledger
 from mailferry.ledger.store import Ledger
 from mailferry.net import ldap
-from mailferry.ops import exchange_side, queues, stack_qmail
+from mailferry.ops import exchange_side, queues
 from mailferry.ops.route_store import route_store
-from mailferry.ops.stack import postfix_settings
 from mailferry.stack.postfix.settings import Route
 from mailferry.stack.postfix.settings import Settings as Postfix
 
@@ -54,21 +53,19 @@ class Place:
 def opened(path: Path, ledger: str | None, default_ledger: Callable[[], str]) -> Iterator[Place]:
     """Read the settings, connect to the directory (the provider), open the ledger."""
     whole = config.read_settings(path)
-    settings, (mta, *others) = _mail(whole)
-    store = route_store(whole)
+    settings, store = queues.sides(whole), route_store(whole)
+    mta, *others = _places(whole)
     db = open_ledger(ledger or whole.ledger or default_ledger())
     with closing(db), ldap.Connection(store.server) as connection:
         hours = queues.fresh_hours(whole)
         yield Place(settings, store.people(connection), db, mta, hours, whole, tuple(others))
 
 
-def _mail(whole: config.Settings) -> tuple[Sides, tuple[QueuePlace, ...]]:
-    """What takes the organisation's mail, and its queues."""
-    if stack_qmail.is_qmail(whole):
-        return stack_qmail.any_host(whole), queues.places(whole)
-    settings = postfix_settings(whole)
-    assert whole.stack is not None and whole.stack.postfix is not None
-    return settings, (queues.mta_of(whole.stack.postfix),)
+def _places(whole: config.Settings) -> tuple[QueuePlace, ...]:
+    """The queues that `route release` is for: of Postfix, the one of `[stack.postfix]`."""
+    if whole.stack is not None and whole.stack.postfix is not None:
+        return (queues.mta_of(whole.stack.postfix),)
+    return queues.places(whole)
 
 
 def show(place: Place, address: str) -> tuple[list[Step], Side | None]:

@@ -33,7 +33,8 @@ from mailferry.model.state import HELD, State
 from mailferry.model.wave import Move
 from mailferry.net import ldap
 from mailferry.net.imap import folders, login, searching
-from mailferry.ops.stack import postfix_settings
+from mailferry.ops.queues import sides
+from mailferry.ops.stack_qmail import is_qmail
 from mailferry.ops.wave import Site, opened
 from mailferry.waves.people import read_one, users_of
 
@@ -85,6 +86,9 @@ def trace(
         else:  # a Message-ID without its brackets, or an address of somebody else
             wanted = Wanted(f"<{what}>", frozenset({what.lower()}), begin, latest)
         found = _logs(site.settings.trace.logs, wanted, result)
+        if is_qmail(site.settings):
+            problem = "lines of qmail are not understood: queue, directory, ledger and stores are asked"
+            result.looked.append(Looked("the log of qmail", problem=problem))
         if wanted.message_id and found.journeys and all(one.message_id != wanted.message_id for one in found.journeys):
             result.kind = "address"
         recipients = [*to, *([asked.address] if asked else [])] or _recipients(found)
@@ -324,7 +328,7 @@ def _tell_people(known: _People, result: Result) -> None:
     if known.people is None:
         return
     try:
-        settings = postfix_settings(known.site.settings)
+        settings = sides(known.site.settings)
         for address in list(known.found)[:PEOPLE] or ([result.asked] if result.kind == "address" else []):
             result.route += explain(known.people, settings, address)
     except MailferryError as error:
