@@ -35,15 +35,16 @@ on Exchange (whose own rules go on), passes it by. A rule without a condition on
 that reason.
 
 ## Putting it in force
-On each store: copy the script to `/etc/dovecot/`, name it in the plugin section, and compile it:
+On stores that `mailferry stack` renders: `rules = "rules/transport.sieve"` in `[stack.dovecot]`; render and install.
+On another Dovecot, copy the script to `/etc/dovecot/`, name it in the plugin section, and compile it:
 
-    sieve_before2 = /etc/dovecot/transport.sieve
+    sieve_before = /etc/dovecot/transport.sieve  # sieve_before2 if there is one already; a gap ends the row
     sieve_global_extensions = +editheader        # beside what stands there; personal filters do not get it
     sievec /etc/dovecot/transport.sieve
 
 On each Postfix: copy the tables to `/etc/postfix/transport-rules/` (or wherever `--tables` said), add the lines of
-`main.cf`, and `postfix reload`. `stack render` writes dovecot.conf and main.cf anew: keep these lines with your
-configuration management, and look at `mailferry stack render --diff`.
+`main.cf`, and `postfix reload`. `stack render` writes main.cf anew: keep these lines with your configuration
+management, and look at `mailferry stack render --diff`.
 
 ## Signatures
     Get-Mailbox -ResultSize Unlimited | Get-MailboxMessageConfiguration | ConvertTo-Json > signatures.json

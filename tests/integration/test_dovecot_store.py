@@ -22,6 +22,7 @@ from lab.open_dovecot import MASTER, MASTER_PASSWORD, OpenDovecot
 from lab.openldap import OpenLdap
 from lab.postfix import open_side
 from lab.process import free_port
+from mailferry.rules.transport import Site, convert
 from mailferry.stack.postfix.settings import Endpoint
 
 PASSWORD = "ferry-own"
@@ -403,3 +404,18 @@ class TestSieve:
                 (_, notice), *more = (one for one in client.fetch("1:*", "(BODY.PEEK[])")[1] if isinstance(one, tuple))
             assert not more, "one notice for two messages"
             assert b"back on Monday" in notice and f"From: <{uid}@acme.example>".encode() in notice
+
+
+def test_the_organisations_rules_run_before_a_persons_own_filter(directory: OpenLdap) -> None:
+    """They may change headers, which nobody's own filter may."""
+    rule = {"Name": "mark", "Priority": 0, "StopRuleProcessing": False, "FromScope": "NotInOrganization"}
+    script = convert([("f:1", {**rule, "PrependSubject": "[OUT] "})], Site(("acme.example",))).script
+    uid = add(directory, "ruled")
+    with OpenDovecot(directory, before=script) as store:
+        assert deliver(store, f"{uid}@acme.example")[0] == 250
+        (message,) = [path.read_text() for path in (store.maildir(uid) / "new").iterdir()]
+        assert "\nSubject: [OUT] hello" in message
+        own = store.maildir(uid).with_name(".dovecot.sieve")
+        own.write_text('require "editheader";\ndeleteheader "Subject";\n')
+        deliver(store, f"{uid}@acme.example", "again")
+        assert "editheader" in own.with_name(".dovecot.sieve.log").read_text()

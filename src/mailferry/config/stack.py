@@ -206,6 +206,11 @@ class Dovecot(Table):
         "`junk_folder`; what it marks goes there.",
     )
     junk_folder: Text = Field(default="Junk", description="The folder of unwanted mail.")
+    rules: Path | None = Field(
+        default=None,
+        description="A Sieve script that runs before everybody's own filter and may change headers, such as the "
+        "transport.sieve of `mailferry rules transport`; read here and rendered for each store.",
+    )
     metrics: Server | None = Field(default=None, description="ADDRESS:PORT where a store shows figures (OpenMetrics).")
     log: Path | None = Field(default=None, description="The log, rotated by logrotate. Default: syslog.")
     exchange_imap: Server | None = Field(

@@ -95,7 +95,15 @@ def _store(wanted: Dovecot, postfix: Postfix, name: str) -> Store:
         defer_over_quota=wanted.over_quota == "defer",
         rspamd=Rspamd(endpoint(wanted.rspamd), wanted.junk_folder) if wanted.rspamd else None,
         metrics=endpoint(wanted.metrics) if wanted.metrics else None,
+        before=_read(wanted.rules) if wanted.rules else "",
     )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="strict")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read: {error}", about=f"stack.dovecot.rules ({path})") from error
 
 
 def _proxy(wanted: Dovecot, postfix: Postfix, own: str | None) -> Proxy:

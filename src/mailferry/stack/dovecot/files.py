@@ -36,7 +36,7 @@ def files(settings: Settings, reload: str = RELOAD, rotate: Path = ROTATE) -> It
 
 
 def _script(settings: Settings, rendered: Sequence[File], reload: str) -> str:
-    scripts = " ".join(sieve.SCRIPTS)
+    scripts = " ".join(file.name for file in rendered if file.name in sieve.SCRIPTS)
     check = shlex.join(check_command(Path("NEW"))).replace("NEW", '"$PWD"')
     placed = "\n".join(
         f"put {file.name} {shlex.quote(str(file.place))} {'root' if file.mode & 0o004 else 'dovecot'} {file.mode:04o}"
@@ -44,7 +44,7 @@ def _script(settings: Settings, rendered: Sequence[File], reload: str) -> str:
         if file.place is not None
     )
     compiled = f'\nfor file in {scripts}; do\n    sievec -c "$config/dovecot.conf" "$config/$file"\ndone'
-    if not any(file.name in sieve.SCRIPTS for file in rendered):
+    if not scripts:
         compiled = ""
     return f"""\
 #!/bin/sh
@@ -185,6 +185,7 @@ def _about(file: File) -> str:
     fixed = {
         "dovecot.conf": "the configuration",
         "masters": f"the password of `{MASTER}`, hashed",
+        sieve.RULES: "the organisation's rules (`mailferry rules transport`), before a person's own filter",
         sieve.LEARN: "hands a message to rspamd",
     }
     first = file.content.decode().splitlines()[0].removeprefix("# ")

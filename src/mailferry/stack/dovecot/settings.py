@@ -54,6 +54,7 @@ class Store:
     None: there is no such user. `master_networks`: from where alone it may log in. `trusted`: proxies, which tell
     where their clients come from. `relay`: takes what Sieve sends. `defer_over_quota`: mail for a full mailbox waits
     at Postfix (4xx) instead of going back to its sender (5xx). `metrics`: where figures can be read (OpenMetrics).
+    `before`: a Sieve script for all mail, which runs before a person's own and may change headers; "": none.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Store:
     defer_over_quota: bool = True
     rspamd: Rspamd | None = None
     metrics: Endpoint | None = None
+    before: str = ""
 
 
 @dataclass(frozen=True, slots=True)

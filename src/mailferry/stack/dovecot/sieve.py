@@ -1,6 +1,7 @@
 """Sieve on a store: what filters may do, and Junk, which rspamd learns from if that is switched on.
 
-Text only (doc.dovecot.org/2.3: Pigeonhole). Invariant: a person's filter can run no program and change no header.
+Text only (doc.dovecot.org/2.3: Pigeonhole). Invariant: a person's own filter can run no program and change
+no header.
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ from mailferry.stack.dovecot.settings import Rspamd, Settings, written
 from mailferry.stack.file import File
 
 BEFORE, SPAM, HAM, LEARN = "spam-to-junk.sieve", "learn-spam.sieve", "learn-ham.sieve", "rspamd-learn"
-SCRIPTS = (BEFORE, SPAM, HAM)
+RULES = "transport.sieve"
+SCRIPTS = (BEFORE, SPAM, HAM, RULES)
 """Those that install.sh compiles, since a person's process cannot write beside them."""
+
+
+_LEARNING = ["+vnd.dovecot.pipe", "+vnd.dovecot.environment"]
 
 
 def plugin(settings: Settings) -> str:
@@ -39,7 +44,14 @@ def plugin(settings: Settings) -> str:
   sieve_vacation_use_original_recipient = yes
   sieve_vacation_send_from_recipient = yes
 """
-    return lines + (_junk(settings, store.rspamd) if store.rspamd else "")
+    if store.rspamd is not None:
+        lines += _junk(settings, store.rspamd)
+    if store.before:
+        name = "sieve_before2" if store.rspamd else "sieve_before"  # a gap in the numbers would end them
+        place = f"{settings.config_dir}/{RULES}"
+        lines += f"\n  # The organisation's rules, before a person's own filter.\n  {name} = {place}\n"
+    more = [*(["+editheader"] if store.before else []), *(_LEARNING if store.rspamd else [])]
+    return lines + (f"  # For these scripts alone.\n  sieve_global_extensions = {' '.join(more)}\n" if more else "")
 
 
 def _junk(settings: Settings, rspamd: Rspamd) -> str:
@@ -49,7 +61,6 @@ def _junk(settings: Settings, rspamd: Rspamd) -> str:
   # teaches rspamd. What a copy of a mailbox brings (APPEND) does not.
   sieve_before = {here}/{BEFORE}
   sieve_plugins = sieve_imapsieve sieve_extprograms
-  sieve_global_extensions = +vnd.dovecot.pipe +vnd.dovecot.environment
   sieve_pipe_bin_dir = {here}/pipe
   imapsieve_mailbox1_name = {rspamd.folder}
   imapsieve_mailbox1_causes = COPY
@@ -64,6 +75,8 @@ def _junk(settings: Settings, rspamd: Rspamd) -> str:
 def files(settings: Settings) -> Iterator[File]:
     """The scripts of everybody, and the program that they hand messages to."""
     store = settings.store
+    if store is not None and store.before:
+        yield File(RULES, store.before.encode(), place=settings.config_dir / RULES)
     if store is None or store.rspamd is None:
         return
     rspamd, here = store.rspamd, settings.config_dir
