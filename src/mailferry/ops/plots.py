@@ -146,8 +146,8 @@ def _levels(steps: Sequence[float], most: float, unit: Callable[[float], str]) -
 
 
 def _times(start: float, end: float, across: Callable[[float], float]) -> str:
-    marks = [start + (end - start) * share / 4 for share in range(5)]
-    places = ("begin", "mid", "mid", "mid", "end")
+    marks = [start + (end - start) * share / 3 for share in range(4)]
+    places = ("begin", "mid", "mid", "end")
     return "".join(
         f'<text x="{across(at):.1f}" y="{HEIGHT - 8:.1f}" class="{place}">{_clock(at, end - start)}</text>'
         for at, place in zip(marks, places, strict=True)
