@@ -51,8 +51,7 @@ check: .venv/.ready ## Format, lint, types, unit tests (under a minute)
 	$(RUN)/pytest -q tests/unit tests/protocol
 
 test-qmail: .lab/.ready ## Run the qmail flavour against a notqmail for tests: make test-qmail QMAIL=/opt/qmail-test
-	@QMAIL="$(QMAIL)" $(RUN)/python -c 'from lab import process, qmail; qmail.prefix()' 2>&1 | sed -n '/LabError/,$$p' | sed 's/.*LabError: //'; \
-		[ -x "$(QMAIL)/bin/qmail-send" ]
+	@QMAIL="$(QMAIL)" $(RUN)/python -m lab.qmail
 	$(AS_ROOT) env QMAIL="$(QMAIL)" $(RUN)/pytest tests/qmail $(GIVE_BACK)
 
 soak: .lab/.ready ## Kill copies at hundreds of random moments (long)

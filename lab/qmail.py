@@ -169,3 +169,10 @@ def _clear(prefix: Path) -> None:
 def _files(queue: Path) -> Iterator[Path]:
     for name in ("mess", "info", "local", "remote", "todo", "intd", "bounce", "pid"):
         yield from (path for path in (queue / name).rglob("*") if path.is_file())
+
+
+if __name__ == "__main__":
+    try:
+        print(f"qmail: {prefix()}")
+    except process.LabError as error:
+        raise SystemExit(str(error)) from None
