@@ -115,6 +115,7 @@ class PstWriter:
         self.root = self._add_folder(0x122, {0x3001: (STRING, "root")}, 0x122)
         self.top = self._add_folder(0x8022, {0x3001: (STRING, "Top of Personal Folders")}, self.root)
         self.inbox: int | None = None
+        self.sent: int | None = None
 
     # What tests ask for
 
@@ -177,7 +178,10 @@ class PstWriter:
 
     def _write_store(self) -> None:
         entry = bytes(4) + self.key + struct.pack("<I", self.top)
-        self._nodes[0x21] = (*self._properties({0x0FF9: (BINARY, self.key), 0x35E0: (BINARY, entry)}), 0)
+        about: dict[int, tuple[int, Value]] = {0x0FF9: (BINARY, self.key), 0x35E0: (BINARY, entry)}
+        if self.sent is not None:
+            about[0x35E4] = (BINARY, entry[:-4] + struct.pack("<I", self.sent))
+        self._nodes[0x21] = (*self._properties(about), 0)
         spaces = [PSETID_COMMON, *dict.fromkeys(space for space, _ in self._names if space != PUBLIC_STRINGS)]
         strings = b""
         entries = b""

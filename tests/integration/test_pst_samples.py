@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from email import message_from_bytes
 from email.message import Message as Parsed
@@ -193,6 +194,43 @@ def test_a_folder_of_files_with_their_owners(tmp_path: Path) -> None:
     command += ["--accept", "identity"]
     assert subprocess.run(command, check=False, capture_output=True, stdin=subprocess.DEVNULL).returncode == 0
     assert (tmp_path / "two").exists()
+
+
+def test_several_files_of_one_person_go_into_one_mailbox(tmp_path: Path) -> None:
+    """Each below a folder of its own; a file of somebody else stops, the others come; a second run copies nothing."""
+    archives = tmp_path / "archives"
+    archives.mkdir()
+    for name, sender in (("anna-2019", "anna"), ("anna-2020", "anna"), ("stray", "ben")):
+        writer = PstWriter(archives / f"{name}.pst", key=name.encode().ljust(16, b"k"))
+        inbox, writer.sent = writer.folder("Inbox", inbox=True), writer.folder("Sent Items")
+        header = f"From: {sender}@acme.example\r\n\r\n"
+        for folder in (inbox, *[writer.sent] * 12):
+            writer.add(folder, Mail({0x001A: (STRING, "IPM.Note"), 0x0037: (STRING, name), 0x007D: (STRING, header)}))
+        writer.close()
+    people = tmp_path / "map.csv"
+    people.write_text(
+        "source_user,target_user,owner\nanna-2019,anna,anna@acme.example\nanna-2020.pst,anna,anna@acme.example\n"
+        "stray,anna,anna@acme.example\n"
+    )
+
+    def run() -> dict[str, Any]:
+        command = [FERRY, "copy", f"pst:{archives}/", f"maildir:{tmp_path}/{{user}}", "--json"]
+        command += ["--accounts", str(people), "--ledger", str(tmp_path / "l.db")]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        shown: dict[str, Any] = json.loads(done.stdout)
+        return shown
+
+    shown = run()
+    assert shown["counts"]["copied"] == 26
+    assert [one["error"]["type"] for one in shown["mailboxes"] if one["error"]] == ["SafetyStop"]
+    held = Counter(path.parent.parent.name for path in (tmp_path / "anna").rglob("cur/*"))
+    assert {name.replace(" ", "").replace("&", ""): count for name, count in held.items()} == {
+        ".anna-2019.Inbox": 1,
+        ".anna-2019.SentItems": 12,
+        ".anna-2020.Inbox": 1,
+        ".anna-2020.SentItems": 12,
+    }
+    assert run()["counts"]["copied"] == 0
 
 
 def test_x500_addresses_are_looked_up_in_a_file_of_people(tmp_path: Path) -> None:

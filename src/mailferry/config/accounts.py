@@ -10,6 +10,7 @@ import io
 import os
 import pwd
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -76,6 +77,11 @@ class Pair:
     def source_key(self) -> str:
         return self.stands_for or self.source.key
 
+    @property
+    def shared(self) -> bool:
+        """Whether other sources go to the same target: a PST file that goes below a folder of its own."""
+        return isinstance(self.source, PstAccount) and bool(self.source.below)
+
 
 def parse_address(text: str, *, user: str | None = None, secret: Secret | None = None) -> Account:
     """The account that an address names. `user` fills `{user}`, `{localpart}` and `{domain}`, and stands in for a
@@ -84,9 +90,8 @@ def parse_address(text: str, *, user: str | None = None, secret: Secret | None =
     Options follow `?`, joined by `&`: `tls=none`, `verify=no`, `ca=FILE`, `auth=MECHANISM`, `admin=USER` (SASL
     authzid), `login=TEXT` (sent as user name, may hold `{user}`: `ACME\\\\admin\\\\{user}`), `certificate=FILE`,
     `timeout=SECONDS`, `pop3=PORT`; for a Maildir `flavour=dovecot|courier|qmail`, `owner=USER`; for a PST file
-    `owner=ADDRESS[,ADDRESS]`, `people=FILE`, `domain=DOMAIN`; for EWS and Graph as `_ews` and `_graph` read
-    them. UserError says what is
-    wrong with which address.
+    `owner=ADDRESS[,ADDRESS]`, `people=FILE`, `domain=DOMAIN`, `below=FOLDER`; for EWS and Graph as `_ews` and
+    `_graph` read them. UserError says what is wrong with which address.
     """
     text = _filled(text, user)
     if text.startswith("maildir:"):
@@ -141,7 +146,7 @@ def parse_address(text: str, *, user: str | None = None, secret: Secret | None =
 def _ews(text: str, found: re.Match[str], user: str | None, secret: Secret | None) -> EwsAccount:
     """Options: `admin=USER` (who authenticates), `access=impersonation|delegate`, `login=TEXT` (may hold `{user}`),
     `auth=auto|basic|ntlm|kerberos|oauth`, `archive=yes`, `recoverable=yes`, `public=yes`, `autodiscover=yes`,
-    `path=PATH`, `requests=NUMBER`, and those of connections."""
+    `path=PATH`, `requests=NUMBER`, those of an application (`_application`) and those of connections."""
     options = dict(parse_qsl(found["options"] or "", keep_blank_values=True))
     host, name = found["host"].strip("[]"), unquote(found["user"] or "") or user or ""
     discover = _yes(options.pop("autodiscover", "no"), "autodiscover", text)
@@ -160,6 +165,7 @@ def _ews(text: str, found: re.Match[str], user: str | None, secret: Secret | Non
     port = int(found["port"] or (443 if tls == "yes" else 80))
     if not 0 < port < 65536:
         raise UserError(f"{port} is not a port", about=text)
+    application = _application(options, text)
     account = EwsAccount(
         user=name,
         host=host,
@@ -174,6 +180,7 @@ def _ews(text: str, found: re.Match[str], user: str | None, secret: Secret | Non
         ca_file=options.pop("ca", None),
         client_certificate=options.pop("certificate", None),
         timeout=_number(options.pop("timeout", "120"), "timeout", text),
+        application=application,
         path=path if path.startswith("/") else f"/{path}",
         discover=discover,
         archive=_yes(options.pop("archive", "no"), "archive", text),
@@ -256,9 +263,15 @@ def _pst(text: str) -> PstAccount:
     owner = tuple(one.strip() for one in options.pop("owner", "").split(",") if one.strip())
     if not all("@" in one for one in owner):
         raise UserError("the owner of a PST file is told by addresses", about=text, advice="owner=alice@acme.example")
-    people, domain = options.pop("people", None), options.pop("domain", None)
+    people, domain, below = options.pop("people", None), options.pop("domain", None), options.pop("below", "")
     _nothing_left(options, text)
-    return PstAccount(_absolute(path), owner, _absolute(people) if people else None, domain)
+    return PstAccount(_pst_file(path), owner, _absolute(people) if people else None, domain, below.strip())
+
+
+def _pst_file(path: str) -> str:
+    """The file; its name may stand without its ending."""
+    whole = _absolute(path)
+    return next((one for one in (whole, f"{whole}.pst", f"{whole}.ost") if os.path.isfile(one)), whole)
 
 
 def _ics(text: str) -> IcsAccount:
@@ -374,8 +387,9 @@ def read_pairs(
 
     Columns: `source_user`, `target_user` (default: the same), `source_password`, `target_password` (references such as
     `env:NAME`, `file:PATH`), `owner` (for PST files: the person's addresses, with blanks between). `source` and
-    `target` are addresses that hold `{user}` or lack a user; `backup_of` likewise, where `source` is a backup of it.
-    Comma or semicolon, UTF-8 with or without a byte order mark. UserError names file and line.
+    `target` are addresses that hold `{user}` or lack a user (`pst:DIRECTORY/`: the file in it that is called as the
+    user); `backup_of` likewise, where `source` is a backup of it. Comma or semicolon, UTF-8 with or without a byte
+    order mark. UserError names file and line.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -383,6 +397,7 @@ def read_pairs(
         raise UserError(f"cannot be read: {error}", about=str(file), advice="save it as CSV in UTF-8") from error
     head = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=";" if head.count(";") > head.count(",") else ",")
+    source = re.sub(r"^(pst:[^?{]*/)(?=\?|$)", r"\1{user}", source)
     unknown = set(reader.fieldnames or ()) - COLUMNS
     if "source_user" not in (reader.fieldnames or ()) or unknown:
         what = (
@@ -415,13 +430,24 @@ def read_pairs(
         except MailferryError as error:
             raise UserError(error.message, about=f"{line}: {error.about}", advice=error.advice) from error
         for key in (pair.source.key, pair.target.key):
-            if key in seen:
+            if key in seen and not (key == pair.target.key and isinstance(pair.source, PstAccount)):
                 raise UserError(f"{key} stands in line {seen[key]} already", about=line)
             seen[key] = reader.line_num
         pairs.append(pair)
     if not pairs:
         raise UserError("it lists no mailbox", about=str(file))
-    return pairs
+    return _apart(pairs)
+
+
+def _apart(pairs: list[Pair]) -> list[Pair]:
+    """Several PST files of one person go into one mailbox, each below a folder that is called as the file."""
+    often = Counter(pair.target.key for pair in pairs)
+    return [
+        replace(pair, source=replace(pair.source, below=pair.source.below or Path(pair.source.path).stem))
+        if often[pair.target.key] > 1 and isinstance(pair.source, PstAccount)
+        else pair
+        for pair in pairs
+    ]
 
 
 def _groupware(texts: Sequence[str], user: str | None = None) -> tuple[Account, ...]:

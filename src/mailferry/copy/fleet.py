@@ -33,11 +33,13 @@ LIVES = 2
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One mailbox to the fleet: its name for people, and how many connections (lanes) it may open at which servers."""
+    """One mailbox to the fleet: its name for people, and how many connections (lanes) it may open at which servers.
+    `alone`: of jobs with the same text one runs at a time; "": it is nobody's concern."""
 
     name: str
     servers: tuple[str, ...]
     lanes: int
+    alone: str = ""
 
 
 @dataclass(slots=True)
@@ -283,6 +285,10 @@ class Fleet:
             each = lanes_each(self.caps.mailboxes, running + len(self._waiting))
             job = self._waiting.popleft()
             wanted = self.jobs[job]
+            busy = {self.jobs[one].alone for child in self._children for one in child.jobs}
+            if wanted.alone and wanted.alone in busy:
+                self._waiting.append(job)
+                continue
             lanes = min(wanted.lanes, each)
             free = min((self.caps.per_server - self._open[server] for server in wanted.servers), default=lanes)
             if free < lanes and any(self._open[server] for server in wanted.servers):

@@ -20,9 +20,12 @@ log = logging.getLogger("mailferry.copy")
 
 
 @asynccontextmanager
-async def leased(ledger: LedgerThread, source_key: str, target_key: str, seconds: float) -> AsyncIterator[Lease]:
-    """Bind the pair, acquire its lease and renew it until the block ends. Raises Busy, SafetyStop, Fenced."""
-    mailbox = await ledger.write(lambda db: db.mailbox(source_key, target_key))
+async def leased(
+    ledger: LedgerThread, source_key: str, target_key: str, seconds: float, *, shared: bool = False
+) -> AsyncIterator[Lease]:
+    """Bind the pair, acquire its lease and renew it until the block ends. `shared`: either side may have another
+    partner, too. Raises Busy, SafetyStop, Fenced."""
+    mailbox = await ledger.write(lambda db: db.mailbox(source_key, target_key, allow_shared=shared))
     lease = await ledger.write(lambda db: db.acquire(mailbox.id, owner_text(), seconds))
     lost: list[Fenced] = []
     renewing = asyncio.ensure_future(_renew(ledger, lease, asyncio.current_task(), lost))

@@ -104,13 +104,15 @@ class PstAccount:
 
     `owner`: addresses of the person whose mailbox it is said to be, compared with what its Sent folder holds.
     `people`: a file of people in which Exchange's own addresses (X.500) are looked up. `domain`: what stands behind the
-    @ of those that are not found there.
+    @ of those that are not found there. `below`: the folder that it all goes below, so that several files fit into one
+    mailbox; "": nowhere but where it belongs.
     """
 
     path: str
     owner: tuple[str, ...] = ()
     people: str | None = None
     domain: str | None = None
+    below: str = ""
 
     @property
     def key(self) -> str:
@@ -177,7 +179,8 @@ class EwsAccount:
     `user`: its primary SMTP address. `admin`: who authenticates for it, where that is somebody else; `login`: what is
     sent as the user's name in place of either. `archive`, `recoverable`, `public`: show these too, as folder trees
     `Archive`, `Recoverable Items` and `Public Folders`. `discover`: ask Autodiscover of the domain `host` for the
-    server. `requests`: how many may be under way at once.
+    server. `requests`: how many may be under way at once. `application`: who authenticates at Exchange Online, for any
+    mailbox.
     """
 
     user: str
@@ -194,6 +197,7 @@ class EwsAccount:
     client_certificate: str | None = None
     timeout: float = 120.0
     path: str = "/EWS/Exchange.asmx"
+    application: Application | None = None
     discover: bool = False
     archive: bool = False
     recoverable: bool = False

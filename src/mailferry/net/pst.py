@@ -129,16 +129,18 @@ class PstMailbox:
             )
         inbox = store.inbox()
         top: Path | None = next((one.path for one in found if one.nid == inbox and len(one.path) == 1), None)
+        below = self.account.below
         shown = []
         for one in found:
-            path = one.path
-            if top is not None and path[:1] == top:
+            path, use = one.path, special_use(one.container, one.hidden)
+            if below:
+                path = (below, *path)
+            elif top is not None and path[:1] == top:
                 path = (*INBOX, *path[1:])
             elif top is not None and path[0].casefold() == INBOX[0].casefold():
                 path = (f"{path[0]} (2)", *path[1:])
-            use = (
-                SpecialUse.INBOX if path == INBOX else announced.get(one.nid) or special_use(one.container, one.hidden)
-            )
+            if not below:
+                use = SpecialUse.INBOX if path == INBOX else announced.get(one.nid) or use
             name = f"{one.nid:x}"
             status = self.open(name).status
             shown.append(Folder(path, name, use, subscribed=not one.hidden, status=status))

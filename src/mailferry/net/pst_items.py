@@ -57,7 +57,11 @@ def collections(mailbox: PstMailbox) -> list[Collection]:
         if kind is not None and not any(one.path[: len(path)] == path for path in deleted):
             found.append((one, kind))
     defaults = {kind: _default(mailbox, kind, [one for one, its in found if its is kind]) for kind in Kind}
-    shown = [Collection(f"{one.nid:x}", one.path, kind, default=defaults[kind] == one.nid) for one, kind in found]
+    below = (mailbox.account.below,) if mailbox.account.below else ()
+    shown = [
+        Collection(f"{one.nid:x}", (*below, *one.path), kind, default=not below and defaults[kind] == one.nid)
+        for one, kind in found
+    ]
     return sorted(shown, key=lambda one: not one.default)
 
 

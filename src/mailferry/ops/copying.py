@@ -10,7 +10,7 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mailferry.config.accounts import Pair
@@ -70,12 +70,13 @@ def copy_fleet(
         pair = pairs[number]
         keys = pair.source_key, pair.target.key
         if isinstance(pair.target, ITEM_STORES):
-            async with leased(worker.engine.ledger, *keys, policy.lease_seconds) as lease:
+            async with leased(worker.engine.ledger, *keys, policy.lease_seconds, shared=pair.shared) as lease:
                 to = (pair.target, *pair.groupware)
                 return await copying_items.copy_pair(worker, number, pair, to, lease, policy, Counts())
         source, target = source_of(pair.source, lanes), target_of(pair.target, lanes)
         await check_owner(pair.source, source, policy)
-        async with opening(source, target) as first, leased(worker.engine.ledger, *keys, policy.lease_seconds) as lease:
+        held = leased(worker.engine.ledger, *keys, policy.lease_seconds, shared=pair.shared)
+        async with opening(source, target) as first, held as lease:
             counts = await copy_mailbox(
                 worker.engine,
                 source,
@@ -98,6 +99,8 @@ async def check_owner(account: Account, source: Source, policy: CopyPolicy) -> N
         return
     from mailferry.waves.evidence import Verdict, gather
 
+    if account.below:  # which hides what the folders are for
+        source = source_of(replace(account, below=""), 1)
     found = await gather(source, account.owner)
     known = [one for one in found.others if not one.startswith("imceaex-")]  # the others are nobody that we know
     if found.verdict is Verdict.CONTRADICTED and known:
@@ -129,7 +132,8 @@ def verify_fleet(
             counts = Counts(listed=state.of_messages, there=state.messages, bytes=state.bytes)
             progress(counts, state.of_messages, "")
 
-        async with leased(ledger, pair.source_key, pair.target.key, policy.lease_seconds) as lease:
+        held = leased(ledger, pair.source_key, pair.target.key, policy.lease_seconds, shared=pair.shared)
+        async with held as lease:
             to = (pair.target, *pair.groupware) if isinstance(pair.target, ITEM_STORES) else pair.groupware
             compared = {Content.FULL: 1.0, Content.SAMPLE: share, Content.NONE: 0.0}[content]
             score, items = Score.PERFECT, Counts()
@@ -180,7 +184,12 @@ def _fleet(
             advice = "check both addresses: the target is where the copy goes"
             raise UserError("source and target are the same account", about=pair.source.key, advice=advice)
     jobs = [
-        Job(pair.source_key, tuple({*map(server_of, (pair.source, pair.target, *pair.groupware))} - {""}), limits.lanes)
+        Job(
+            pair.source_key,
+            tuple({*map(server_of, (pair.source, pair.target, *pair.groupware))} - {""}),
+            limits.lanes,
+            pair.target.key if pair.shared else "",
+        )
         for pair in pairs
     ]
     return Fleet(
