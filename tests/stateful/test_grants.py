@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mailferry.ledger import permissions
 from mailferry.ledger.writer import LedgerThread
 from mailferry.model import folder as folders_
-from mailferry.model.folder import INBOX
+from mailferry.model.folder import INBOX, Folder
 from mailferry.model.permission import Access, Grant
 from mailferry.net.memory import MemoryStore
 from mailferry.targets.failing import Ending, FailingTarget, Fault, Killed, Operation, Script
@@ -99,3 +99,19 @@ def _expected(
         for place in PLACES if one.access is Access.FULL else (tuple(one.folder.split("\\")),):
             found.setdefault((place, one.person.removeprefix("ad:")), set()).update(one.rights)
     return {key: "".join(sorted(rights)) for key, rights in found.items()}
+
+
+def test_of_folders_that_differ_in_case_alone_the_one_that_was_meant_or_none() -> None:
+    folders = [Folder(path, "/".join(path)) for path in (INBOX, ("Plans",), ("plans",), ("Sent",))]
+
+    def found(name: str, places: dict[folders_.Path, folders_.Path] | None = None) -> list[folders_.Path]:
+        one = Grant("ad:ann", "ad:bob", Access.FOLDER, name, "lr", "", "f:1")
+        want = grants_.wish([one], folders, lambda one: "bob", places or {})
+        assert bool(want.missing) != bool(want.letters)
+        return [path for path, _ in want.letters]
+
+    assert found("Plans") == [("Plans",)] and found("plans") == [("plans",)]
+    assert found("PLANS") == [] and found("PLANS", {("plans",): ("plans",)}) == [("plans",)]
+    assert found("Posteingang") == [INBOX] and found("Gesendete Elemente") == [("Sent",)]
+    full = grants_.wish([Grant("ad:ann", "ad:bob", Access.FULL, "", "lr", "", "f")], folders, lambda one: "bob", {})
+    assert len(full.letters) == len(folders)

@@ -374,3 +374,21 @@ _OTHERS = {
 
 OTHERS: Names = {use: tuple(text.split("|")) for use, text in _OTHERS.items()}
 """What other clients and servers call their special folders (Thunderbird, Apple Mail, webmail, providers)."""
+
+INBOX_NAMES: tuple[str, ...] = (
+    *("Inbox", "Posteingang", "Boîte de réception", "Bandeja de entrada", "Posta in arrivo", "Caixa de Entrada"),
+    *("A Receber", "Postvak IN", "Inkorgen", "Indbakke", "Innboks", "Saapuneet", "Skrzynka odbiorcza"),
+    *("Doručená pošta", "Beérkezett üzenetek", "Mesaje primite", "Входящи", "Входящие", "Вхідні", "Εισερχόμενα"),
+    *("Gelen Kutusu", "תיבת דואר נכנס", "علبة الوارد", "受信トレイ", "收件箱", "收件匣", "받은 편지함", "Sisendkaust"),
+    *(
+        "Iesūtne",
+        "Gautieji",
+        "Prejeto",
+        "Ulazna pošta",
+        "Safata d'entrada",
+        "กล่องจดหมายเข้า",
+        "Hộp thư đến",
+        "Kotak Masuk",
+    ),
+)
+"""What PowerShell calls the folder that IMAP calls INBOX whatever the language."""

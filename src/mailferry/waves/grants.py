@@ -18,11 +18,13 @@ from mailferry.ledger.writer import LedgerThread
 from mailferry.model.folder import INBOX, Folder, Path, SpecialUse
 from mailferry.model.permission import Access, Grant
 from mailferry.plan.folders import PREFERRED
+from mailferry.plan.names import INBOX_NAMES
 from mailferry.plan.wellknown import folded, special_use_by_name
 from mailferry.targets.base import TargetSession
 
 _OBSOLETE, _NEW = frozenset("cd"), frozenset("kxte")
 """RFC 4314 §2.1.1: a server tells the old letters beside the new ones that they stand for; setting them gives those."""
+_INBOX = frozenset(map(folded, INBOX_NAMES))
 _READS = frozenset("lr")
 Key = tuple[Path, str]
 """A folder of the target, and an identifier."""
@@ -48,16 +50,19 @@ def wish(
     """What these grants want of these folders. `places`: where the copy has put a folder, by `key_of` its path in
     Exchange."""
     made = Wish()
-    by_path = {key_of(folder.path): folder.path for folder in folders if folder.selectable}
+    everywhere = [folder.path for folder in folders if folder.selectable]
+    by_key: dict[Path, list[Path]] = {}
+    for path in everywhere:
+        by_key.setdefault(key_of(path), []).append(path)
     for one in grants:
         who = identifier(one)
         made.people[who] = one.person
-        if one.access is Access.FULL:
-            paths: list[Path] = list(by_path.values())
-        else:
-            found = by_path.get(key_of(_place(tuple(one.folder.split("\\")), places)))
-            paths = [] if found is None else [found]
-            if found is None:
+        paths = everywhere
+        if one.access is not Access.FULL:
+            place = _place(tuple(one.folder.split("\\")), places)
+            alike = by_key.get(key_of(place), [])
+            paths = [place] if place in alike else alike if len(alike) == 1 else []
+            if not paths:
                 made.missing.append(one)
         for path in paths:
             made.letters[path, who] = _joined(made.letters.get((path, who), ""), one.rights)
@@ -71,7 +76,7 @@ def places_of(rows: Iterable[FolderRow]) -> dict[Path, Path]:
 
 
 def key_of(path: Path) -> Path:
-    """A path as it is compared: without case, INBOX in every language the same."""
+    """A path as it is compared: without case."""
     first = INBOX if special_use_by_name(path[:1]) is SpecialUse.INBOX else path[:1]
     return tuple(folded(level) for level in (*first, *path[1:]))
 
@@ -79,6 +84,9 @@ def key_of(path: Path) -> Path:
 def _place(path: Path, places: Mapping[Path, Path]) -> Path:
     """The target's path of a folder of Exchange: as the copy mapped it, else by the names that it prefers."""
     known = places.get(key_of(path))
+    if known is None and folded(path[0]) in _INBOX:
+        path = (*INBOX, *path[1:])
+        known = places.get(key_of(path))
     if known is not None:
         return known
     use = special_use_by_name(path[:1])
