@@ -249,7 +249,8 @@ def apply_command(
 ) -> int:
     """Bring the `.qmail` files and users/assign of this host in step with the directory, as root: of everybody, or the
     routes of the people with these addresses (`-`: read from standard input, one to a line). May be repeated; only what
-    differs is written, each file by one rename. Exit code 1: some addresses could not be carried."""
+    differs is written, each file by one rename. Exit code 1: some addresses could not be carried (told by a comparison
+    of everybody alone)."""
     from mailferry.ops import stack_qmail
 
     if "-" in addresses:
@@ -262,7 +263,7 @@ def apply_command(
     else:
         for line in stack_qmail.told(applied):
             click.echo(line)
-    return 1 if applied.odd else 0
+    return 1 if applied.odd and not addresses else 0
 
 
 @stack_command.command("dns", short_help="Show the DNS records of a move, and what to do when.")

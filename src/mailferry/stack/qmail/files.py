@@ -69,15 +69,16 @@ KillMode={"mixed" if name == "qmail" else "process"}
 WantedBy=multi-user.target
 """
         yield File(f"{UNIT}-{name}.service", text.encode(), place=units / f"{UNIT}-{name}.service")
-    service = """\
+    service = f"""\
 # Rendered by `mailferry stack render qmail`: brings the homes in step with the directory.
 [Unit]
 Description=.qmail files as the directory says
 
 [Service]
 Type=oneshot
-WorkingDirectory=/etc/mailferry
-ExecStart=mailferry stack apply
+ExecStart=mailferry stack apply --store {settings.store}
+# some addresses could not be carried
+SuccessExitStatus=1
 """
     timer = """\
 # Rendered by `mailferry stack render qmail`.
@@ -158,7 +159,8 @@ Rendered by `mailferry stack render qmail`. The same settings give the same file
    `apt-get install ucspi-tcp`.
 2. Copy this directory there and run `./install.sh` as root. What it replaces is kept as `*.before-TIME`.
 3. Mailferry with its settings has to be on this host too, since it writes who gets what:
-   `mailferry stack apply` (a timer runs it every five minutes; a wave runs it for each person that it moves).
+   `mailferry stack apply --store {settings.store}` (a timer runs it every five minutes; a wave runs it for each
+   person that it moves). Its settings are in /etc/mailferry/mailferry.toml.
 4. Mail flows without Mailferry. While nothing has been compared with the directory for {settings.stale_seconds:.0f} s,
    recipients who are not known are put off (451) instead of refused.
 

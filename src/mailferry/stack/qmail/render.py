@@ -122,7 +122,7 @@ exec env - PATH=/usr/local/bin:/usr/bin:/bin \\
 
 def _launcher(settings: Settings, name: str) -> str:
     path = settings.places.programs
-    return f'#!/bin/sh\nPYTHONPATH={path} exec python3 -S -B -m programs.{name} "$@"\n'
+    return f'#!/bin/sh\nPYTHONPATH={path} exec python3 -P -S -B -m programs.{name} "$@"\n'
 
 
 def _parked(settings: Settings) -> str:

@@ -190,7 +190,7 @@ def _maildir(home: Path, owner: tuple[int, int]) -> None:
     for folder in (home, home / "Maildir", *(home / "Maildir" / name for name in ("tmp", "new", "cur"))):
         if not folder.exists():
             folder.mkdir(mode=0o700)
-            os.chown(folder, *owner)
+            os.chown(folder, *owner, follow_symlinks=False)  # what is above it is the owner's
 
 
 def _replace(path: Path, text: str) -> None:

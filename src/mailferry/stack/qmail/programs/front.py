@@ -80,9 +80,7 @@ def judge(host: lookup.Host, address: str, *, exchange: bool, trusted: bool) -> 
         return NOT_NOW
     if home is None:
         return NOT_NOW if host.is_stale() else UNKNOWN
-    known = lookup.told(home)
-    if not known:
-        return NOT_NOW
+    known = lookup.told(home)  # nothing: a home of somebody else's, of users/assign.local
     if exchange and known.get("route") == "exchange":
         return FRESH if float(known.get("fresh") or 0) > time.time() else BACK
     if known.get("inside") and not exchange and not trusted:
