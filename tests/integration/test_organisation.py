@@ -20,6 +20,8 @@ from lab.postgres import Postgres
 from mailferry.cli.main import cli
 from mailferry.ledger import open_ledger
 from mailferry.ledger import waves as ledger_waves
+from mailferry.ledger.organisation import Loss
+from mailferry.ledger.schema import item_collection, item_note
 from mailferry.ledger.store import Ledger
 from mailferry.model.wave import MOVED, Move, MoveState
 from mailferry.ops.organisation import document, organisation
@@ -60,6 +62,12 @@ def test_the_numbers_are_those_of_the_rows(ledger: Ledger) -> None:
     failures = [one for box in ledger.mailboxes() for one in ledger.failures(box.id)]
     by_reason = Counter(one.reason.value for one in failures)
     assert {one.reason: one.items for one in found.losses} == by_reason
+    with ledger.transaction(), ledger._write() as connection:
+        values = {"mailbox_id": 1, "target_key": "davs://x", "source_id": "c", "kind": "events", "path": []}
+        connection.execute(item_collection.insert().values(**values, source_token="", target_token=""))
+        note = {"collection_id": 1, "kind": "difference", "reason": "loss", "text": "", "item_class": "", "happens": ""}
+        connection.execute(item_note.insert(), [{**note, "key": bytes([one]) * 20, "seen": NOW} for one in (1, 2)])
+    assert organisation(ledger, NOW).losses[-1] == Loss("events", "difference", "loss", 2, 1)
     assert sum(found.scores.values()) == sum(one.state is not MoveState.PLANNED for one in moves)
     assert found.differences["flags"][1] == found.scores["Investigate"]
     assert sum(one.people for one in found.waiting) == sum(

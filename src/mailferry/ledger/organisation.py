@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
-from mailferry.ledger.schema import directory_account, failure, folder, mailbox, move, pass_, verification, wave
+from mailferry.ledger.schema import (
+    directory_account,
+    failure,
+    folder,
+    item_collection,
+    item_note,
+    mailbox,
+    move,
+    pass_,
+    verification,
+    wave,
+)
 from mailferry.model.wave import WAITING_FOR_MAIL, MoveState
 
 if TYPE_CHECKING:
@@ -42,8 +53,10 @@ class Span(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """Failures that stand: of which kind and reason, how many, in how many mailboxes."""
+    """What did not come or came with a difference: kind and reason, how many, in how many mailboxes. `of`: `messages`,
+    or `events`, `contacts`, `tasks`, `notes`."""
 
+    of: str
     kind: str
     reason: str
     items: int
@@ -147,17 +160,22 @@ def released(ledger: Ledger, width: float) -> list[tuple[int, int]]:
 
 
 def losses(ledger: Ledger) -> list[Loss]:
-    """Most first."""
+    """Failures that stand, and what is noted of events and contacts; most first."""
     columns = (failure.c.kind, failure.c.reason)
-    items = sa.func.count()
-    query = (
-        sa.select(*columns, items, sa.func.count(sa.distinct(failure.c.mailbox_id)))
+    of_messages = (
+        sa.select(sa.literal("messages"), *columns, sa.func.count(), sa.func.count(sa.distinct(failure.c.mailbox_id)))
         .where(sa.not_(failure.c.resolved))
         .group_by(*columns)
-        .order_by(items.desc(), *columns)
+    )
+    noted = (item_collection.c.kind, item_note.c.kind, item_note.c.reason)
+    of_items = (
+        sa.select(*noted, sa.func.count(), sa.func.count(sa.distinct(item_collection.c.mailbox_id)))
+        .join(item_collection, item_collection.c.id == item_note.c.collection_id)
+        .group_by(*noted)
     )
     with ledger._read() as connection:
-        return [Loss(*row) for row in connection.execute(query)]
+        found = [Loss(*row) for query in (of_messages, of_items) for row in connection.execute(query)]
+    return sorted(found, key=lambda one: (-one.items, one))
 
 
 def excluded(ledger: Ledger) -> list[Excluded]:

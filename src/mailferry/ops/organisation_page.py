@@ -125,11 +125,11 @@ def _tables(
     )
     yield (
         "losses.csv",
-        ("what", "kind", "reason", "items", "mailboxes"),
+        ("what", "of", "kind", "reason", "items", "mailboxes"),
         [
-            *(("failure", one.kind, one.reason, one.items, one.mailboxes) for one in found.losses),
-            *(("excluded folder", one.rule, "", one.messages, "") for one in found.excluded),
-            *(("difference", kind, "", *numbers) for kind, numbers in found.differences.items()),
+            *(("loss", one.of, one.kind, one.reason, one.items, one.mailboxes) for one in found.losses),
+            *(("excluded folder", "messages", one.rule, "", one.messages, "") for one in found.excluded),
+            *(("difference", "messages", kind, "", *numbers) for kind, numbers in found.differences.items()),
         ],
     )
     yield (
