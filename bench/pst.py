@@ -36,10 +36,11 @@ def reading(rounds: int, place: Path, when: str, say: Callable[[str], None], *, 
     """Run both cases."""
     count = QUICK_MESSAGES if quick else MESSAGES
     path = place / "bench.pst"
+    _make(path, 20)
+    _one(_OURS, path, place / "out", place / "log", 20)  # writes the bytecode
     _make(path, count)
     size = path.stat().st_size / 1e6
     say(f"pst: {count:,} messages, {size:,.0f} MB")
-    _one(_OURS, path, place / "out", place / "log", count)  # writes the bytecode
     samples: dict[str, list[Usage]] = {_OURS: [], _READPST: [], _LIBPFF: []}
     for number in range(rounds):
         for turn in range(len(samples)):
