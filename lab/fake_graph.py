@@ -255,7 +255,7 @@ def _mail(fake: FakeGraph, mailbox: FakeMailbox, rest: str, query: dict[str, str
     ]
     levels = rest.split("/")
     if levels[0] == "messages":
-        item = mailbox.find(_ews_id(levels[1]))
+        item = mailbox.by_id.get(_ews_id(levels[1]))
         if item is None:
             return refused(404, "ErrorItemNotFound")
         if item.refuses:

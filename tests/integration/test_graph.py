@@ -24,6 +24,7 @@ from lab.fake_graph import CLIENT, SECRET, TENANT, FakeGraph, FakeGroupware, Tro
 from mailferry.config.accounts import parse_address
 from mailferry.errors import RemoteProtocolError
 from mailferry.groupware.to_ical import calendar
+from mailferry.model.account import EwsAccount
 from mailferry.model.folder import SpecialUse
 from mailferry.model.groupware import Busy, Contact, Event, Item, NotCarried, Sensitivity, Task
 from mailferry.model.message import Listed
@@ -411,3 +412,32 @@ def test_events_contacts_and_tasks(graph: FakeGraph) -> None:
 
 def _account(address: str, secret: str) -> Any:
     return parse_address(address, secret=Secret(secret))
+
+
+def test_ews_at_exchange_online_takes_the_same_token(graph: FakeGraph, exchange: FakeExchange) -> None:
+    """By impersonation, as an application has to."""
+    exchange.impersonators.add("application")
+    place = f"authority=127.0.0.1:{graph.port}&tenant={TENANT}&client={CLIENT}&ca={graph.certificate}"
+
+    async def folders(fake: FakeEws) -> int:
+        account = parse_address(fake.address(ALICE, place), secret=Secret(SECRET))
+        assert isinstance(account, EwsAccount)
+        session = await EwsSource(account).session()
+        try:
+            return len(await session.folders())
+        finally:
+            await session.close()
+
+    class _Tokens(dict[str, str]):
+        """Every token that the fake Entra ID gave stands for the application."""
+
+        def __contains__(self, token: object) -> bool:
+            return token in graph.good_tokens
+
+        def __getitem__(self, token: str) -> str:
+            return "application"
+
+    exchange.tokens = _Tokens()
+    with FakeEws(exchange) as fake:
+        assert asyncio.run(folders(fake)) > 10
+    assert graph.tokens_given == 1

@@ -13,20 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from mailferry.errors import AuthError, ConfigError, Temporary
-from mailferry.model.account import Application, GraphAccount, ImapAccount
+from mailferry.model.account import Application, EwsAccount, GraphAccount, ImapAccount
 from mailferry.secret import Secret
 
+_Account = GraphAccount | ImapAccount | EwsAccount
 _known: dict[tuple[Application, Secret | None], Any] = {}
 """MSAL's applications, which keep the tokens."""
 _asking = threading.Lock()
 
 
-async def token(account: GraphAccount | ImapAccount, scope: str, *, anew: bool = False) -> Secret:
+async def token(account: _Account, scope: str, *, anew: bool = False) -> Secret:
     """For what `scope` names. `anew`: the last one was refused. AuthError, ConfigError, Temporary: there is none."""
     return await asyncio.to_thread(_token, account, scope, anew)
 
 
-def _token(account: GraphAccount | ImapAccount, scope: str, anew: bool) -> Secret:
+def _token(account: _Account, scope: str, anew: bool) -> Secret:
     application = account.application
     if application is None:
         raise ConfigError("no application is named to get an access token", about=account.key, advice="docs/graph.md")
@@ -58,7 +59,7 @@ def _token(account: GraphAccount | ImapAccount, scope: str, anew: bool) -> Secre
     )
 
 
-def _client(account: GraphAccount | ImapAccount, application: Application) -> Any:
+def _client(account: _Account, application: Application) -> Any:
     """ConfigError: there is no credential, its certificate cannot be read, or a package is missing."""
     try:
         import msal

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from mailferry.errors import MailferryError, RemoteProtocolError
 from mailferry.model.account import Access, EwsAccount
 from mailferry.net import tls
+from mailferry.net.entra_login import TokenLogin
 from mailferry.net.http import DEFAULT_PAUSE, Http, status_error
 from mailferry.net.http_auth import auth_of
 from mailferry.net.maildir_disk import error_of
@@ -23,6 +24,10 @@ from mailferry.wire.ews.stream import Splitter
 
 MOST = 4 << 30
 """Bytes of one content: more than any mail server takes."""
+
+
+RESOURCE = "https://outlook.office365.com"
+"""What an application's token for EWS is for, whatever host answers ([MS Learn, Authenticate an EWS application])."""
 
 
 class Content:
@@ -99,7 +104,8 @@ class Ews:
         self.account = account
         self.about = f"{account.host}:{account.port}"
         self.server: tuple[int, ...] = ()
-        self._as = account.user if account.admin and account.access is Access.IMPERSONATION else ""
+        of_another = account.admin is not None or account.application is not None
+        self._as = account.user if of_another and account.access is Access.IMPERSONATION else ""
         context = None
         if account.tls:
             context = tls.context(
@@ -112,15 +118,17 @@ class Ews:
         self._http = Http(
             self.about,
             context,
-            auth_of(account.mechanism, login, account.secret, account.host),
+            TokenLogin(account, RESOURCE)
+            if account.application is not None
+            else auth_of(account.mechanism, login, account.secret, account.host),
             timeout=account.timeout,
             slots=account.requests,
         )
 
     def place(self, distinguished: str) -> Place:
         """A distinguished folder of this mailbox, which must be named under delegate access."""
-        of_another = self.account.admin is not None and not self._as
-        return Place(distinguished=distinguished, mailbox=self.account.user if of_another else "")
+        as_delegate = self.account.admin is not None and not self._as
+        return Place(distinguished=distinguished, mailbox=self.account.user if as_delegate else "")
 
     async def call(self, body: str) -> Answer:
         """Ask. Pauses that the server asks for are waited for. Raises what a refusal of the whole request means;

@@ -7,21 +7,20 @@ asks to wait (429 with Retry-After, for the whole or for one part of a batch) is
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import httpx
 
-from mailferry.errors import AuthError, ItemError, MailferryError, Permanent, RemoteProtocolError, Temporary
+from mailferry.errors import ItemError, MailferryError, Permanent, RemoteProtocolError, Temporary
 from mailferry.model.account import GraphAccount
 from mailferry.net import tls
-from mailferry.net.entra import token
+from mailferry.net.entra_login import TokenLogin
 from mailferry.net.http import DEFAULT_PAUSE, Http, status_error
 from mailferry.net.maildir_disk import error_of
 from mailferry.net.spool import Spool
-from mailferry.secret import Secret
 from mailferry.wire.graph.values import Json, listed, number, obj, text
 
 MOST_JSON = 64 << 20
@@ -69,28 +68,6 @@ class Refused:
         return ItemError(f"Graph refuses it (HTTP {self.status}, {self.code})", about=about)
 
 
-class _Login(httpx.Auth):
-    """The header `Authorization` of every request to `account.host`; no other host gets the token."""
-
-    def __init__(self, account: GraphAccount) -> None:
-        self._account = account
-
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        if request.url.host != self._account.host:
-            raise AuthError("another host would have got the access token", about=str(request.url.host))
-        request.headers["Authorization"] = f"Bearer {(await self._token(False)).reveal()}"
-        response = yield request
-        if response.status_code == 401 and self._account.application is not None:
-            request.headers["Authorization"] = f"Bearer {(await self._token(True)).reveal()}"
-            yield request
-
-    async def _token(self, anew: bool) -> Secret:
-        account = self._account
-        if account.application is None and account.secret is not None:
-            return account.secret
-        return await token(account, f"https://{account.host}/.default", anew=anew)
-
-
 class Graph:
     """A client for one mailbox."""
 
@@ -99,7 +76,7 @@ class Graph:
         self.about = f"{account.host}:{account.port}"
         self.user = f"/users/{quote(account.user, safe='@')}"
         context = tls.context(verify=account.verify, ca_file=account.ca_file)
-        login = _Login(account)
+        login = TokenLogin(account)
         self._http = Http(self.about, context, login, timeout=account.timeout, slots=account.requests, no_entry=(401,))
 
     async def get(self, path: str, headers: Mapping[str, str] = IMMUTABLE) -> Json:
