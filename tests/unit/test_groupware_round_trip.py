@@ -265,6 +265,16 @@ def test_a_series_without_end_in_1602_is_no_endless_work() -> None:
     assert isinstance(again, Event) and again.recurrence == Recurrence(Frequency.DAILY)
 
 
+@pytest.mark.parametrize("frequency", ["SECONDLY", "DAILY", "YEARLY"])
+def test_a_rule_that_never_comes_true_is_no_endless_work(frequency: str) -> None:
+    data = calendar(meeting(recurrence=Recurrence(Frequency.DAILY))).data
+    data = data.replace(b"FREQ=DAILY", f"FREQ={frequency};BYMONTH=2;BYMONTHDAY=30".encode())
+    (event,) = from_ical.items(data)
+    assert isinstance(event, Event)
+    again = calendar(event).data.replace(b"\r\n ", b"")
+    assert f"RRULE:FREQ={frequency};".encode() in again and b"BYMONTHDAY=30" in again
+
+
 def test_an_end_before_the_start_and_an_unknown_zone_are_losses() -> None:
     assert calendar(meeting(end=Moment(datetime(2024, 2, 1), BERLIN))).losses == (
         "it ends before it begins; its end is left out",

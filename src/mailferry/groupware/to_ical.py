@@ -136,7 +136,10 @@ class _Events:
         return [master, *self._exceptions()]
 
     def _aligned(self, event: Event, rule: str) -> Event:
-        """The series from its first occurrence on, where its start fits no pattern of its own."""
+        """The series from its first occurrence on, where its start fits no pattern of its own. A rule that came as
+        iCalendar is left alone, which may be one that never comes true."""
+        if event.recurrence is not None and event.recurrence.rule:
+            return event
         begin = event.start.local if not event.all_day else datetime.combine(event.start.local.date(), time())
         moved = recurrence.first(rule, begin) - begin
         if not moved:

@@ -17,6 +17,9 @@ from mailferry.net.maildir_disk import error_of
 
 ENDINGS = (".ics", ".vcf")
 SHOWN_NAME = "displayname"
+MOST = 64 << 20
+"""Bytes of a file, which is taken whole."""
+
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9@._+=,-]{0,199}")
 _DEEPEST = 16
 
@@ -53,13 +56,17 @@ class ItemFiles:
                 yield relative / one.name
 
     def read(self, file: Path) -> bytes | None:
-        """A file's bytes; None where it has gone. ItemError if it cannot be read."""
+        """A file's bytes; None where it has gone. ItemError if it cannot be read, or is too large."""
         try:
-            return (self.root / file).read_bytes()
+            with (self.root / file).open("rb") as opened:
+                data = opened.read(MOST + 1)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise ItemError(f"cannot be read: {error.strerror}", about=str(file)) from error
+        if len(data) > MOST:
+            raise ItemError(f"more than {MOST >> 20} MB in one file", about=str(file))
+        return data
 
     def state(self, file: Path) -> str | None:
         """Text that changes whenever the file does; None where there is none."""
@@ -86,6 +93,14 @@ class ItemFiles:
         except OSError as error:
             raise Permanent(f"cannot be read: {error.strerror}", about=str(self.root)) from error
         return sorted(one.name for one in entries if one.is_dir(follow_symlinks=False) and _SAFE.fullmatch(one.name))
+
+    def names(self, directory: str) -> list[str]:
+        """The files of a collection. ItemError if it is not there any more."""
+        try:
+            names = os.listdir(self._directory(directory))
+        except OSError as error:
+            raise ItemError(f"cannot be read: {error.strerror}", about=directory) from error
+        return sorted(name for name in names if name.endswith(ENDINGS) and not name.startswith("."))
 
     def make(self, directory: str, shown_name: str) -> None:
         """A collection, if it is not there yet."""

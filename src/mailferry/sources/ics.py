@@ -40,8 +40,6 @@ _KINDS: dict[type, Kind] = {
 }
 _USUAL = ("calendar", "contacts", "tasks", "notes")
 """Names that exports, ours among them, give to what is no further collection."""
-MOST = 512 << 20
-"""Bytes of one file."""
 
 
 @dataclass(slots=True)
@@ -132,8 +130,6 @@ class IcsItemSession:
         """Every item of a file with its id, which is its UID."""
         try:
             data = self._files.read(file) or b""
-            if len(data) > MOST:
-                raise ItemError(f"more than {MOST >> 20} MB in one file")
         except ItemError as error:
             return [(str(file), NotCarried(str(file), "file", error.message))]
         found = from_vcard.cards(data) if file.suffix.lower() == ".vcf" else from_ical.items(data)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mailferry.model.account import IcsAccount
 from mailferry.model.groupware import Kind
-from mailferry.net.item_files import ENDINGS, ItemFiles
+from mailferry.net.item_files import ItemFiles
 from mailferry.targets.items import NotStored, Place, Resource, Stored, Why
 from mailferry.wire.dav import resource_name
 
@@ -38,9 +38,7 @@ class IcsSession:
         return await asyncio.to_thread(self._listing, place)
 
     def _listing(self, place: Place) -> Mapping[str, str]:
-        directory = Path(place.id)
-        names = [one.name for one in (self._files.root / directory).iterdir() if one.name.endswith(ENDINGS)]
-        states = ((name, self._files.state(directory / name)) for name in names if not name.startswith("."))
+        states = ((name, self._files.state(Path(place.id) / name)) for name in self._files.names(place.id))
         return {f"{place.id}/{name}": state for name, state in states if state is not None}
 
     def href(self, place: Place, uid: str, kind: Kind) -> str:
