@@ -10,6 +10,7 @@ connection and blocks.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from mailferry.coexist.target_address import Do, Written
 from mailferry.errors import IntegrityError, Temporary, UserError
@@ -99,5 +100,11 @@ class SecondDirectory:
             raise Temporary(f"somebody else has just changed its {self.attribute}", about=dn) from error
 
     def _tell(self, what: str, source_id: str, dn: str, before: str, after: str) -> None:
-        data = {"id": source_id, "dn": dn, "attribute": self.attribute, "before": before, "after": after}
+        data: dict[str, Any] = {
+            "id": source_id,
+            "dn": dn,
+            "attribute": self.attribute,
+            "before": before,
+            "after": after,
+        }
         self.do(lambda ledger: ledger.audit(what, server=self.server.url, **data))
