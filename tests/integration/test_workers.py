@@ -52,7 +52,7 @@ def own_postgres() -> Iterator[Postgres]:
 @pytest.fixture
 def lab(both: Sides, own_postgres: Postgres, tmp_path: Path, new_user: Callable[[], str]) -> Iterator[WaveLab]:
     name = new_user()
-    lab = WaveLab(both, tmp_path, own_postgres.create_database(name), {"places": 4, "lease_seconds": 6})
+    lab = WaveLab(both, tmp_path, own_postgres.create_database(name), {"places": 4, "lease_seconds": 5})
     lab.settings(connections=CAP)
     yield lab
     own_postgres.drop_database(name)
@@ -154,7 +154,7 @@ def test_the_database_may_be_away_for_some_seconds(
         seeding = lab.start("seed", "w")
         until(lambda: arrived(lab) > 50)
         own_postgres.halt()
-        time.sleep(2)
+        time.sleep(1.5)
         own_postgres.start()
         done = seeding.end()
         assert done.code == 0, done
@@ -180,13 +180,16 @@ def test_a_worker_that_is_to_end_lets_those_come_through_who_are_parked(
         assert lab.move(waits).state is S.SEEDED
         with lab.worker():
             assert cutover.end().code == 0
-    assert lab.move(waits).state is S.RELEASED
+            assert lab.move(waits).state is S.RELEASED
+            assert lab.run("rollback", "w", "--only", waits).code == 0
+    assert lab.move(waits).state is S.ROLLED_BACK
+    assert lab.route(waits)[0] == "exchange"
 
 
 def test_a_worker_that_has_no_time_to_end_sends_those_back_who_are_parked(
     lab: WaveLab, new_user: Callable[[], str]
 ) -> None:
-    lab.workers = {"places": 4, "lease_seconds": 6, "drain_seconds": 0}
+    lab.workers = {"places": 4, "lease_seconds": 5, "drain_seconds": 0}
     lab.settings("sleep 1.5", connections=CAP)
     person = lab.person(new_user())
     lab.wave("w", [person])
@@ -201,16 +204,6 @@ def test_a_worker_that_has_no_time_to_end_sends_those_back_who_are_parked(
         with lab.worker():
             assert cutover.end().code == 0
         assert lab.move(person).state is S.RELEASED
-    with lab.worker() as ends:
-        rollback = lab.start("rollback", "w")
-        lab.wait(person, S.RETURNING)
-        ends.send_signal(signal.SIGTERM)
-        ends.send_signal(signal.SIGTERM)
-        assert ends.wait(5) in (0, 130)
-        with lab.worker():
-            assert rollback.end().code == 0
-    assert lab.move(person).state is S.ROLLED_BACK
-    assert lab.route(person)[0] == "exchange"
 
 
 def test_a_worker_of_another_schema_refuses(lab: WaveLab, new_user: Callable[[], str]) -> None:
@@ -231,43 +224,52 @@ def test_waves_run_on_one_machine_with_a_ledger_in_postgresql_too(lab: WaveLab, 
     lab.settings()
     person = lab.full_person(new_user(), 50)
     lab.wave("w", [person])
-    for verb in ("seed", "cutover", "sweep", "rollback", "cutover"):
+    for verb in ("seed", "cutover", "rollback"):
         done = lab.run(verb, "w")
         assert done.code == 0, (verb, done)
-    once(lab, person)
-    assert lab.route(person) == ("local", "store1")
+        once(lab, person)
+    assert lab.route(person)[0] == "exchange"
 
 
-def test_status_tells_who_works_on_what_and_what_waits(lab: WaveLab, new_user: Callable[[], str]) -> None:
-    person = lab.full_person(new_user(), 1500)
-    lab.wave("w", [person])
+def test_what_waits_for_a_worker_is_told_and_can_be_stopped(lab: WaveLab, new_user: Callable[[], str]) -> None:
+    lab.wave("w", [lab.person(new_user())])
     seeding = lab.start("seed", "w")
     until(lambda: _status(lab)[1]["waiting"] == 1)
     code, nobody = _status(lab)
     assert (code, nobody["workers"]) == (1, [])
-    with lab.worker() as worker:
-        until(lambda: any(one["jobs"] and one["jobs"][0]["counts"] for one in _status(lab)[1]["workers"]))
-        code, now = _status(lab)
-        (one,) = now["workers"]
-        assert (one["pid"], one["places"], one["draining"]) == (worker.pid, 4, False)
-        assert seeding.end().code == 0
-        code, later = _status(lab)
-        assert code == 0 and later["waiting"] == 0 and later["workers"][0]["jobs"] == []
-        assert later["slots"] == {}, "slots were not given back"
-
-
-def test_a_run_of_the_workers_can_be_stopped(lab: WaveLab, new_user: Callable[[], str]) -> None:
-    people = [lab.full_person(new_user(), 800) for _ in range(2)]
-    lab.wave("w", people)
-    with lab.worker():
-        seeding = lab.start("seed", "w", "--json")
-        until(lambda: arrived(lab) > 50)
-        seeding.process.send_signal(signal.SIGINT)
-        done = seeding.end(30)
-    assert done.code == 130, done
+    seeding.process.send_signal(signal.SIGINT)
+    done = seeding.end(30)
+    assert done.code == 130 and "no worker is there" in done.err, done
     with lab.ledger() as ledger:
         (run,) = ledger.runs()
-        assert run.ended is not None and run.summary["mailboxes_failed"] == 2
+        assert run.ended is not None and run.summary["mailboxes_failed"] == 1
+    assert _status(lab)[1]["waiting"] == 0
+
+
+def test_status_tells_who_works_on_what_and_a_second_signal_ends_a_worker_at_once(
+    lab: WaveLab, new_user: Callable[[], str]
+) -> None:
+    lab.settings("sleep 8", connections=CAP)
+    person = lab.person(new_user())
+    lab.wave("w", [person])
+    with lab.worker() as ends:
+        assert lab.run("seed", "w").code == 0
+        assert _status(lab)[1]["slots"] == {}, "slots were not given back"
+        cutover = lab.start("cutover", "w")
+        lab.wait(person, S.PARKED)
+        code, now = _status(lab)
+        (one,) = now["workers"]
+        (job,) = one["jobs"]
+        assert (code, one["pid"], one["places"], one["draining"]) == (0, ends.pid, 4, False)
+        assert (job["mail"], job["verb"], job["state"], job["stuck"]) == (person, "cutover", "parked", False)
+        assert sum(now["slots"].values()) == 2 * job["lanes"] + 1  # both servers, and a place in the wave
+        ends.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert ends.poll() is None, "it left somebody who is parked"
+        ends.send_signal(signal.SIGTERM)
+        assert ends.wait(2) == 130
+    cutover.kill()
+    cutover.end()
 
 
 def test_no_more_slots_are_held_than_the_cap_whoever_asks(postgres: Postgres, new_user: Callable[[], str]) -> None:

@@ -52,6 +52,9 @@ def status_command(ledger: str, as_json: bool, everything: bool) -> None:
 
 
 def _run(db: Ledger, run: Run) -> dict[str, Any]:
+    from mailferry.ledger import jobs
+
+    summary = jobs.summary(db, run.id) if run.owner == jobs.WORKERS and run.ended is None else run.summary
     state = "ended" if run.ended is not None else "dead" if dead(run.owner) else run.control.value
     return {
         "run": run.id,
@@ -62,7 +65,7 @@ def _run(db: Ledger, run: Run) -> dict[str, Any]:
         "ended": run.ended,
         "heartbeat": run.heartbeat,
         "command": run.command,
-        **run.summary,
+        **summary,
     }
 
 

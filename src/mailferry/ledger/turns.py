@@ -99,7 +99,7 @@ def app(place: str, do: Do) -> App:
         },
         min_size=1,
         max_size=CONNECTIONS,
-        timeout=10,
+        timeout=3,
     )
     made = App(connector=connector)
 
