@@ -13,7 +13,6 @@ from pathlib import Path
 from mailferry.coexist.people import People
 from mailferry.coexist.second import SecondDirectory
 from mailferry.coexist.target_address import Do
-from mailferry.config.coexist import Coexist
 from mailferry.config.exchange import ExchangeAccess
 from mailferry.config.route_store import RoutesInAd
 from mailferry.config.settings import Settings
@@ -77,9 +76,9 @@ def route_store(settings: Settings) -> RouteStore:
 def lookup(settings: Settings, urls: tuple[str, ...]) -> Directory:
     """How Postfix or Dovecot reads it: cn=lookup, or the source's own account. `urls`: its own choice; none: the
     provider, or the source. ConfigError as `route_store`."""
-    directory = settings.directory
+    directory, coexist = settings.directory, settings.coexist
     assert directory is not None
-    if not in_ad(settings):
+    if coexist is None or not in_ad(settings):
         openldap_ = openldap_of(settings)
         return Directory(
             urls=urls or (openldap_.provider,),
@@ -107,7 +106,7 @@ def lookup(settings: Settings, urls: tuple[str, ...]) -> Directory:
         suffix=_base(settings),
         bind=source.bind,
         password=Secret.from_reference(source.password),
-        words=_words(_coexist(settings).ad),
+        words=_words(coexist.ad),
         ca_file=None if source.tls == "none" else source.ca_file or _AUTHORITIES,
     )
 
@@ -133,11 +132,6 @@ def openldap_of(settings: Settings) -> OpenLdap:
     if settings.stack is None or settings.stack.openldap is None:
         raise ConfigError("it needs [stack.openldap]", about="mailferry.toml", advice="see docs/stack-openldap.md")
     return settings.stack.openldap
-
-
-def _coexist(settings: Settings) -> Coexist:
-    assert settings.coexist is not None
-    return settings.coexist
 
 
 def _asked(settings: Settings) -> tuple[str, ...]:
