@@ -34,6 +34,7 @@ type = from_file
 file = {root}/rights
 [storage]
 filesystem_folder = {root}/collections
+use_mtime_and_size_for_item_cache = True
 [web]
 type = none
 [logging]

@@ -89,6 +89,8 @@ file = {settings.config_dir}/rights
 
 [storage]
 filesystem_folder = {settings.data_dir}/collections
+# Each new item is compared with all of its collection, by its UID; this way they need not be read.
+use_mtime_and_size_for_item_cache = True
 
 [web]
 type = none
