@@ -124,7 +124,11 @@ def event(data: Json, attached: Sequence[Attached] = (), losses: Iterable[str] =
 def original(data: Json, series: Event) -> Moment | None:
     """Where the pattern of `series` puts this exception, from its `occurrenceId` (`OID.<series>.<date>`)."""
     day = _occurrence_date(data.get("occurrenceId"))
-    return None if day is None else Moment(datetime.combine(day, series.start.local.time()), series.start.zone)
+    return (
+        None
+        if day is None
+        else Moment(series.start.local.replace(year=day.year, month=day.month, day=day.day), series.start.zone)
+    )
 
 
 def _deleted(data: Json, start: Moment, losses: Losses) -> tuple[Moment, ...]:
@@ -135,7 +139,7 @@ def _deleted(data: Json, start: Moment, losses: Losses) -> tuple[Moment, ...]:
         if day is None:
             losses.add("a deleted occurrence has an id that tells no date: it stands in the series again")
         else:
-            gone.append(Moment(datetime.combine(day, start.local.time()), start.zone))
+            gone.append(Moment(start.local.replace(year=day.year, month=day.month, day=day.day), start.zone))
     return tuple(sorted(gone, key=lambda one: one.local))
 
 
