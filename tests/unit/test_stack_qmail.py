@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -384,3 +385,32 @@ def test_an_answer_is_one_of_rfc_3834(tmp_path: Path) -> None:
     assert not answer.due(tmp_path / "alice", "X@y.example", "gone", now)
     assert answer.due(tmp_path / "alice", "x@y.example", "gone again", now)
     assert answer.due(tmp_path / "alice", "x@y.example", "gone", now + answer.AGAIN_SECONDS + 1)
+
+
+def test_what_is_parked_waits_and_a_probe_leaves_its_mark(settings: Settings) -> None:
+    written(settings, ALICE)
+    (program,) = [file for file in render.files(settings) if file.name == "parked"]
+    script = settings.places.programs / "parked"
+    script.write_bytes(program.content)
+    home, probes = settings.places.state / "people" / "alice", settings.places.state / "probes"
+    for sender, code in (
+        ("x@y.example", 111),
+        ("", 111),
+        ("mailferry-probe-0123456789abcdef@acme.example", 99),
+        ("mailferry-probe-../../../etc/passwd@acme.example", 111),
+        ("mailferry-probe-0123456789abcdef@elsewhere.example", 111),
+        ("mailferry-probe-0123456789abcde$(id)@acme.example", 111),
+    ):
+        done = subprocess.run(
+            ["sh", script], env={"SENDER": sender, "HOME": str(home)}, check=False, capture_output=True
+        )
+        assert done.returncode == code, sender
+    assert [mark.name for mark in probes.iterdir()] == ["0123456789abcdef"]
+    assert (probes / "0123456789abcdef").read_text().strip() == str(home)
+
+
+def test_lines_of_others_stay(settings: Settings) -> None:
+    own = "+list-:alias:7:7:/var/qmail/alias:-:list-:"
+    text = assign(plan([ALICE], settings), settings, (8, 8), own)
+    assert text.startswith(f"{own}\n")
+    assert text.endswith("\n.\n")
