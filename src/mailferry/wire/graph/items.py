@@ -143,6 +143,13 @@ def _deleted(data: Json, start: Moment, losses: Losses) -> tuple[Moment, ...]:
     return tuple(sorted(gone, key=lambda one: one.local))
 
 
+def _on(when: date | None, start: Moment) -> Moment | None:
+    """The hour of `start` on that day."""
+    if when is None:
+        return None
+    return Moment(start.local.replace(year=when.year, month=when.month, day=when.day), start.zone)
+
+
 def _occurrence_date(value: Any) -> date | None:
     found = re.search(r"\.(\d{4}-\d{2}-\d{2})$", text(value))
     return day(found[1]) if found else None
