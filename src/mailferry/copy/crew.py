@@ -108,6 +108,9 @@ class Crew:
     duty: Duty
     terms: Terms
     budget: Budget
+    name: str
+    """The ledger's, as its errors say it."""
+
     id: int = 0
     draining: bool = False
     fault: MailferryError | None = None
@@ -193,6 +196,9 @@ class Crew:
         if not await self._patiently(lambda db: jobs.begin(db, number, self.id, work.held.lanes)):
             return
         engine = await self._engine(job.run_id)
+        if time.monotonic() - work.renewed > self.terms.alone:  # nobody has renewed its slots until now
+            await self._patiently(lambda db: jobs.hand_back(db, number, self.id, "the ledger was slow"))
+            raise Again(0, "the ledger was slow")
         work.doing = asyncio.ensure_future(self.duty.do(engine, job, work.held.lanes, work.tell))
         self._works[number] = work
         if self.draining:
@@ -210,7 +216,7 @@ class Crew:
             )
             await self._patiently(lambda db: jobs.hand_back(db, number, self.id, again.why))
             raise again
-        if isinstance(result, asyncio.CancelledError):
+        if work.stop and not isinstance(result, Counts):
             error = {**STOPPED}
         elif isinstance(result, BaseException) and not isinstance(result, MailferryError):
             log.error("job %d", number, exc_info=result)
@@ -225,8 +231,10 @@ class Crew:
             return Again(self.terms.lease, "its mailbox was taken over")
         if isinstance(result, Busy):
             return Again(self.terms.beat, result.message)
-        if isinstance(result, asyncio.CancelledError) and not work.stop:
+        if work.why and not work.stop and not isinstance(result, Counts):
             return Again(0, work.why)
+        if isinstance(result, Temporary) and result.about == self.name:
+            return Again(self.terms.beat, result.message)  # not its fault: the ledger was away
         return None
 
     async def _engine(self, run_id: int) -> Engine:
@@ -365,7 +373,8 @@ def run_crew(place: str, duty: Callable[[LedgerThread], Duty], terms: Terms, bud
 async def _serve(place: str, duty: Callable[[LedgerThread], Duty], terms: Terms, budget_bytes: int) -> None:
     async with LedgerThread(place) as ledger, LedgerThread(place) as life:
         await ledger.write(queue.prepare)
-        crew = Crew(ledger, life, duty(ledger), terms, Budget(budget_bytes))
+        name = await ledger.call(lambda db: db.name)
+        crew = Crew(ledger, life, duty(ledger), terms, Budget(budget_bytes), name)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, crew.stop)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 QUEUE, TASK = "mailferry", "advance"
 FULL = 2000
 """Entries that the queue is filled up to."""
+FORGET_SECONDS = 86400.0
+"""A worker that was not heard of for so long needs no more looks."""
 _FILLING = 0x6D66_6C6A  # PostgreSQL advisory lock: one process fills the queue at a time
 _MAKING = 0x6D66_6C69  # PostgreSQL advisory lock: one process makes the tables at a time
 _STALE = sa.text(
@@ -41,7 +43,9 @@ _END = sa.text(
        AND pid <> pg_backend_pid() AND backend_start < to_timestamp(:before)
     """
 )
-_WAITING = sa.text("SELECT count(*) FROM (SELECT 1 FROM procrastinate_jobs WHERE status = 'todo' LIMIT :most) AS entries")
+_WAITING = sa.text(
+    "SELECT count(*) FROM (SELECT 1 FROM procrastinate_jobs WHERE status = 'todo' LIMIT :most) AS entries"
+)
 _MINE = sa.text("SELECT id FROM procrastinate_jobs WHERE status = 'doing' AND worker_id = :worker")
 _AGAIN = sa.text("SELECT procrastinate_retry_job_v2(:entry, clock_timestamp(), NULL, NULL, NULL)")
 _OVER = sa.text("SELECT procrastinate_finish_job_v1(:entry, 'failed', true)")
@@ -105,7 +109,8 @@ def end_sessions(ledger: Ledger, seconds: float) -> None:
     """Workers that were not heard of for so many seconds lose the sessions of that time: one that stalls in mid-
     transaction would hold its rows for ever. It needs the same role for all workers."""
     with ledger._write() as connection:
-        silent = sa.and_(worker.c.ended.is_(None), worker.c.heartbeat < ledger._now(connection) - seconds)
+        now = ledger._now(connection)
+        silent = sa.and_(worker.c.ended.is_(None), worker.c.heartbeat.between(now - FORGET_SECONDS, now - seconds))
         for owner, heartbeat in connection.execute(sa.select(worker.c.owner, worker.c.heartbeat).where(silent)).all():
             connection.execute(_END, {"name": session_name(owner), "before": heartbeat + seconds})
 
