@@ -351,7 +351,7 @@ def whole(ledger: Ledger, mailbox_id: int, folder_id: int) -> list[object]:
         ledger.folders(mailbox_id),
         ledger.messages(folder_id),
         ledger.failures(resolved=True),
-        ledger.passes(),
+        ledger.passes(kind=None),
     ]
 
 
@@ -564,7 +564,7 @@ def test_passes(ledger: Ledger, lease: Lease) -> None:
     ledger.progress(lease, killed, {"copied": 5}, 2**40)
     ended = ledger.begin_pass(lease, "delta")
     ledger.end_pass(lease, ended, "done", {"copied": 7}, 1)
-    one, two = ledger.passes(lease.mailbox_id)
+    one, two = ledger.passes(lease.mailbox_id, kind=None)
     assert (one.outcome, one.ended, one.counts, one.bytes) == ("interrupted", None, {"copied": 5}, 2**40)
     assert (two.outcome, two.counts) == ("done", {"copied": 7})
     assert two.ended is not None and two.ended >= two.started

@@ -92,7 +92,7 @@ def _run_line(run: dict[str, Any]) -> str:
 
 
 def _mailboxes(db: Ledger) -> list[dict[str, Any]]:
-    latest = {one.mailbox_id: one for one in db.passes() if one.kind == "copy"}
+    latest = {one.mailbox_id: one for one in db.passes()}
     found = []
     for mailbox in db.mailboxes():
         one = latest.get(mailbox.id)
