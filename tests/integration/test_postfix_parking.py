@@ -19,6 +19,7 @@ from lab.process import workspace
 from mailferry.cli.route import route_command
 from mailferry.coexist import parking, routes
 from mailferry.coexist.explain import explain
+from mailferry.coexist.queues import queue_of
 from mailferry.errors import SafetyStop, Temporary, UserError
 from mailferry.ledger import open_ledger
 from mailferry.ledger.store import Ledger
@@ -68,11 +69,11 @@ def park(both: Sides, place: ops.Place, address: str, subjects: list[str]) -> No
 
 
 def waiting(place: ops.Place, address: str) -> list[parking.Waiting]:
-    return asyncio.run(parking.Queue(place.mta).waiting(address))
+    return asyncio.run(queue_of(place.mta).waiting(address))
 
 
 def forget(place: ops.Place) -> None:
-    asyncio.run(parking.Queue(place.mta).forget())
+    asyncio.run(queue_of(place.mta).forget(""))
 
 
 def waits_for(place: ops.Place, address: str, count: int) -> None:
@@ -272,7 +273,7 @@ def test_the_directory_goes_away_while_mail_waits(both: Sides, place: ops.Place,
         both.openldap.start()
     both.change(address.partition("@")[0], mailferryRoute="local", mailHost=STORE)
     forget(place)
-    assert asyncio.run(parking.Queue(place.mta).release(address)).left == ()
+    assert asyncio.run(queue_of(place.mta).release(address)).left == ()
     both.wait(both.store, address, ["still here"])
 
 

@@ -1,7 +1,8 @@
 """One mailbox: connect, plan, bring every folder, resolve what vanished, and try again where that may help.
 
-The only place with retries, but for what is no message (`items`). An attempt is always the same: it settles what the ledger holds as pending and goes on,
-so a lost connection, a throttled server and a killed process are one case. Knows nothing of other mailboxes.
+The only place with retries, but for what is no message (`items`). An attempt is always the same: it settles what the
+ledger holds as pending and goes on, so a lost connection, a throttled server and a killed process are one case. Knows
+nothing of other mailboxes.
 """
 
 from __future__ import annotations

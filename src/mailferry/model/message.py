@@ -96,8 +96,8 @@ class Listing:
     `complete`: `messages` is every message (`vanished` is then empty: what is missing has gone); else only what
     changed since the modseq asked for, and `vanished` names the uids that went. `left_out`: what the folder holds and
     counts beside messages, each with the rule that keeps it out. `lost`: why the folder may hold less than it should,
-    as sentences; none where nothing is known to be wrong. `token`: from where the next listing may tell changes only, of
-    a store that gives such.
+    as sentences; none where nothing is known to be wrong. `token`: from where the next listing may tell changes only,
+    of a store that gives such.
     """
 
     messages: list[Listed]

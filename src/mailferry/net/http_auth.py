@@ -10,8 +10,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 import httpx
+
+if TYPE_CHECKING:
+    from spnego.channel_bindings import GssChannelBindings
 
 from mailferry.errors import AuthError, ConfigError
 from mailferry.model.account import HttpLogin
@@ -119,7 +123,7 @@ def _challenge(response: httpx.Response, scheme: str) -> bytes | None:
     return None
 
 
-def _binding(response: httpx.Response) -> object:
+def _binding(response: httpx.Response) -> GssChannelBindings | None:
     """The channel binding of the connection that the response came over; None without TLS."""
     from spnego.channel_bindings import GssChannelBindings
 
