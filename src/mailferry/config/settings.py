@@ -302,8 +302,7 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
         source["url"] = str(folder / one.source.url)
     changed: dict[str, Any] = {
         "source": one.source.model_copy(update=source),
-        "target_": target
-        and target.model_copy(update={"ca_file": under(target.ca_file), "bulk": under(target.bulk)}),
+        "target_": target and target.model_copy(update={"ca_file": under(target.ca_file), "bulk": under(target.bulk)}),
         "mapping": one.mapping.model_copy(update={"exceptions": under(one.mapping.exceptions)}),
         "decisions": under(one.decisions),
     }
