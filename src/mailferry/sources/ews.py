@@ -9,27 +9,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
 
 from mailferry.errors import (
     ItemError,
-    LocalProtocolError,
     MailferryError,
     Permanent,
     RemoteProtocolError,
     Temporary,
 )
 from mailferry.model.account import EwsAccount
-from mailferry.model.folder import Folder, FolderStatus, Selected
-from mailferry.model.message import ALL_FLAGS, Failed, Headers, LeftOut, Listed, Listing, Message, Reason
+from mailferry.model.message import Failed, Headers, LeftOut, Listed, Listing, Message, Reason
 from mailferry.net.ews import Answer, Ews
 from mailferry.net.ews_discover import located
 from mailferry.net.ews_folders import EwsFolder, Tree, tree
+from mailferry.sources.by_token import Opened, TokenSession
 from mailferry.wire.ews import answers, mail, requests
 from mailferry.wire.ews.answers import Element, T, extended
-from mailferry.wire.ews.ids import uid, validity
+from mailferry.wire.ews.ids import uid
 from mailferry.wire.ews.requests import Place
 
 MESSAGES_AT_ONCE = 25
@@ -43,13 +41,7 @@ Outcome = tuple[list[Message | Failed], MailferryError | None]
 """What a batch gave, and what ended it."""
 
 
-@dataclass(slots=True)
-class _Open:
-    """The selected folder. `known`: item ids and sizes by uid, of what has been listed in this session."""
-
-    folder: EwsFolder
-    known: dict[int, tuple[str, int]] = field(default_factory=dict)
-    whole: bool = False
+_Opened = Opened[EwsFolder, tuple[str, int]]
 
 
 class EwsSource:
@@ -69,59 +61,16 @@ class EwsSource:
             raise
 
 
-class EwsSourceSession:
-    """One client with its connections. The folders are read when it opens."""
+class EwsSourceSession(TokenSession[EwsFolder, tuple[str, int]]):
+    """One client with its connections. Of a message are known its item id and its size."""
 
     def __init__(self, client: Ews, shown: Tree) -> None:
+        super().__init__(shown.guid, client.account.key, shown.folders)
         self.client = client
-        self._tree = shown
-        self._open: _Open | None = None
-        self._validity = validity(shown.guid or client.account.key)
-
-    @property
-    def identity(self) -> str:
-        """As `HasIdentity`: the mailbox's GUID."""
-        return self._tree.guid
-
-    async def folders(self) -> list[Folder]:
-        return [
-            Folder(
-                one.path,
-                one.id,
-                one.use,
-                selectable=bool(one.id),
-                subscribed=bool(one.id) and not one.hidden,
-                status=FolderStatus(self._validity, 1, one.messages) if one.id else None,
-            )
-            for one in self._tree.folders
-        ]
-
-    async def select(self, folder: Folder) -> Selected:
-        selected, _ = await self.select_changes(folder, None)
-        return selected
-
-    async def listing(self, changed_since: int | None = None) -> Listing:
-        """Always complete."""
-        return await self._everything(self._selected())
-
-    async def select_changes(self, folder: Folder, token: str | None) -> tuple[Selected, Listing]:
-        """As `ListsByToken`: the token is a SyncState."""
-        found = next(
-            (one for one in self._tree.folders if one.id and (one.id, one.path) == (folder.name, folder.path)), None
-        )
-        if found is None:
-            raise ItemError("there is no such folder in the mailbox", about=folder.label)
-        opened = self._open = _Open(found)
-        listing = await self._changes(opened, token) if token else None
-        if listing is None:
-            listing = await self._everything(opened)
-        messages = len(listing.messages) + len(listing.left_out) if listing.complete else found.messages
-        top = max(opened.known, default=0)
-        return Selected(FolderStatus(self._validity, top + 1, messages), ALL_FLAGS, True, read_only=True), listing
 
     # Listings
 
-    async def _everything(self, opened: _Open) -> Listing:
+    async def everything(self, opened: _Opened) -> Listing:
         """SyncFolderItems from the beginning."""
         listed, left_out, lost, state = {}, [], [], ""
         opened.known.clear()
@@ -149,7 +98,7 @@ class EwsSourceSession:
         messages = [listed[number] for number in sorted(listed)]
         return Listing(messages, left_out=tuple(left_out), lost=tuple(lost), token=state)
 
-    async def _changes(self, opened: _Open, token: str) -> Listing | None:
+    async def changes(self, opened: _Opened, token: str) -> Listing | None:
         """What changed since the token; None where only a whole listing can tell."""
         there: dict[str, mail.FoundItem] = {}
         read: set[str] = set()
@@ -188,7 +137,7 @@ class EwsSourceSession:
         listed.sort(key=lambda one: one.uid)
         return Listing(listed, complete=False, vanished=tuple(vanished), left_out=tuple(left_out), token=state)
 
-    async def _sync(self, opened: _Open, state: str) -> Element:
+    async def _sync(self, opened: _Opened, state: str) -> Element:
         asked = requests.sync_items(Place(id=opened.folder.id), state, mail.LIST_FIELDS)
         answer = await self.client.call(asked)
         if not answer.messages:
@@ -211,7 +160,7 @@ class EwsSourceSession:
                     found[name] = mail.item(element)
         return found
 
-    async def _uids_of(self, opened: _Open, ids: Sequence[str]) -> list[int] | None:
+    async def _uids_of(self, opened: _Opened, ids: Sequence[str]) -> list[int] | None:
         """Uids of items that are gone, from their ids alone; None where the server cannot convert one."""
         numbers = []
         for part in _parts(ids, IDS_AT_ONCE):
@@ -223,17 +172,10 @@ class EwsSourceSession:
             numbers += [uid(one) for one in entries]
         return sorted(numbers)
 
-    async def _known(self, uids: Sequence[int]) -> list[tuple[int, str, int]]:
-        """Uid, item id and size of what is there, ascending. What an earlier session listed is listed again."""
-        opened = self._selected()
-        if not opened.whole and not all(number in opened.known for number in uids):
-            await self._everything(opened)
-        return [(number, *opened.known[number]) for number in sorted(set(uids)) if number in opened.known]
-
     # Messages
 
     async def fetch(self, uids: Sequence[int]) -> AsyncIterator[Message | Failed]:
-        batches = _batches(await self._known(uids))
+        batches = _batches([(number, *one) for number, one in await self.known(uids)])
         ahead: deque[asyncio.Task[Outcome]] = deque()
         items: list[Message | Failed] = []
         try:
@@ -285,7 +227,7 @@ class EwsSourceSession:
         return taken
 
     async def headers(self, uids: Sequence[int]) -> AsyncIterator[Headers]:
-        for part in _parts(await self._known(uids), MARKS_AT_ONCE):
+        for part in _parts([(number, *one) for number, one in await self.known(uids)], MARKS_AT_ONCE):
             answer = await self.client.call(
                 requests.get_items([name for _, name, _ in part], ("0x007d", "0x0e06", "item:DateTimeReceived"))
             )
@@ -307,19 +249,8 @@ class EwsSourceSession:
                 one.body.close()
         return block
 
-    async def acl(self, folder: Folder) -> Mapping[str, str] | None:
-        return None
-
-    async def metadata(self, folder: Folder) -> Mapping[str, bytes] | None:
-        return None
-
     async def close(self) -> None:
         await self.client.close()
-
-    def _selected(self) -> _Open:
-        if self._open is None:
-            raise LocalProtocolError("no folder is selected")
-        return self._open
 
 
 class _StateRefused(Exception):

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
 
-from mailferry.errors import ItemError, LocalProtocolError, Permanent
+from mailferry.errors import ItemError, Permanent
 from mailferry.model.account import GraphAccount
-from mailferry.model.folder import Folder, FolderStatus, Selected
-from mailferry.model.message import ALL_FLAGS, Failed, Headers, LeftOut, Listed, Listing, Message, Reason
+from mailferry.model.message import Failed, Headers, LeftOut, Listed, Listing, Message, Reason
 from mailferry.net.graph import Graph, Refused, TooLarge
 from mailferry.net.graph_folders import GraphFolder, Tree, tree
-from mailferry.wire.ews.ids import uid, validity
+from mailferry.sources.by_token import Opened, TokenSession
+from mailferry.wire.ews.ids import uid
 from mailferry.wire.graph.mail import MESSAGE_QUERY, FoundMessage, binary, message
 from mailferry.wire.graph.values import listed, obj, text
 
@@ -26,13 +25,7 @@ PAGE = 500
 TRANSLATED_AT_ONCE = 1000
 
 
-@dataclass(slots=True)
-class _Open:
-    """The selected folder. `known`: what has been listed in this session, by uid."""
-
-    folder: GraphFolder
-    known: dict[int, FoundMessage] = field(default_factory=dict)
-    whole: bool = False
+_Opened = Opened[GraphFolder, FoundMessage]
 
 
 class GraphSource:
@@ -52,53 +45,16 @@ class GraphSource:
             raise
 
 
-class GraphSourceSession:
-    """One client with its connections. The folders are read when it opens."""
+class GraphSourceSession(TokenSession[GraphFolder, FoundMessage]):
+    """One client with its connections. The tokens are delta links."""
 
     def __init__(self, client: Graph, shown: Tree) -> None:
+        super().__init__(shown.guid, client.account.key, shown.folders)
         self.client = client
-        self._tree = shown
-        self._open: _Open | None = None
-        self._validity = validity(shown.guid or client.account.key)
-
-    @property
-    def identity(self) -> str:
-        """As `HasIdentity`: the mailbox's GUID."""
-        return self._tree.guid
-
-    async def folders(self) -> list[Folder]:
-        return [
-            Folder(one.path, one.id, one.use, subscribed=not one.hidden, status=self._status(1, one.messages))
-            for one in self._tree.folders
-        ]
-
-    async def select(self, folder: Folder) -> Selected:
-        selected, _ = await self.select_changes(folder, None)
-        return selected
-
-    async def listing(self, changed_since: int | None = None) -> Listing:
-        """Always complete."""
-        return await self._everything(self._selected())
-
-    async def select_changes(self, folder: Folder, token: str | None) -> tuple[Selected, Listing]:
-        """As `ListsByToken`: the token is a delta link."""
-        found = next((one for one in self._tree.folders if one.id == folder.name), None)
-        if found is None:
-            raise ItemError("there is no such folder in the mailbox", about=folder.label)
-        opened = self._open = _Open(found)
-        listing = await self._changes(opened, token) if token else None
-        if listing is None:
-            listing = await self._everything(opened)
-        messages = len(listing.messages) + len(listing.left_out) if listing.complete else found.messages
-        top = max(opened.known, default=0)
-        return Selected(self._status(top + 1, messages), ALL_FLAGS, True, read_only=True), listing
-
-    def _status(self, uidnext: int, messages: int) -> FolderStatus:
-        return FolderStatus(self._validity, uidnext, messages)
 
     # Listings
 
-    async def _everything(self, opened: _Open) -> Listing:
+    async def everything(self, opened: _Opened) -> Listing:
         """Every message. The delta link is from before, so that what comes meanwhile is told again later."""
         folder = opened.folder
         _, _, link = await self._delta(self._folder_path(folder) + "/messages/delta?$select=id", folder)
@@ -119,7 +75,7 @@ class GraphSourceSession:
         messages, left_out = _told(shown)
         return Listing(messages, left_out=left_out, lost=tuple(lost), token=link)
 
-    async def _changes(self, opened: _Open, token: str) -> Listing | None:
+    async def changes(self, opened: _Opened, token: str) -> Listing | None:
         """What changed since the token; None where only a whole listing can tell."""
         try:
             there, gone, link = await self._delta(token, opened.folder)
@@ -174,17 +130,10 @@ class GraphSourceSession:
             numbers += map(uid, entries)
         return sorted(numbers)
 
-    async def _known(self, uids: Sequence[int]) -> list[tuple[int, FoundMessage]]:
-        """What is there of these, ascending. What an earlier session listed is listed again."""
-        opened = self._selected()
-        if not opened.whole and not all(number in opened.known for number in uids):
-            await self._everything(opened)
-        return [(number, opened.known[number]) for number in sorted(set(uids)) if number in opened.known]
-
     # Messages
 
     async def fetch(self, uids: Sequence[int]) -> AsyncIterator[Message | Failed]:
-        waiting = deque(await self._known(uids))
+        waiting = deque(await self.known(uids))
         ahead: deque[asyncio.Task[Message | Failed | None]] = deque()
         try:
             while waiting or ahead:
@@ -217,16 +166,10 @@ class GraphSourceSession:
         raise refused
 
     async def headers(self, uids: Sequence[int]) -> AsyncIterator[Headers]:
-        for number, one in await self._known(uids):
+        for number, one in await self.known(uids):
             block = await self.client.header(self._value(one))
             if block:
                 yield Headers(number, one.date, one.size, block)
-
-    async def acl(self, folder: Folder) -> Mapping[str, str] | None:
-        return None
-
-    async def metadata(self, folder: Folder) -> Mapping[str, bytes] | None:
-        return None
 
     async def close(self) -> None:
         await self.client.close()
@@ -236,11 +179,6 @@ class GraphSourceSession:
 
     def _value(self, one: FoundMessage) -> str:
         return f"{self.client.user}/messages/{one.id}/$value"
-
-    def _selected(self) -> _Open:
-        if self._open is None:
-            raise LocalProtocolError("no folder is selected")
-        return self._open
 
 
 _DELTA = {"Prefer": f'IdType="ImmutableId", odata.maxpagesize={PAGE}'}
