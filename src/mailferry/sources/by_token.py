@@ -91,7 +91,8 @@ class TokenSession(ABC, Generic[F, K]):
 
     async def select_changes(self, folder: Folder, token: str | None) -> tuple[Selected, Listing]:
         """As `ListsByToken`."""
-        found = next((one for one in self._folders if one.id and one.id == folder.name), None)
+        wanted = (folder.name, folder.path)
+        found = next((one for one in self._folders if one.id and (one.id, one.path) == wanted), None)
         if found is None:
             raise ItemError("there is no such folder in the mailbox", about=folder.label)
         opened = self._open = Opened[F, K](found)
