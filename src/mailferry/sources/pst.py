@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class PstSourceSession:
-    """One session. All work is done by one thread, in order."""
+    """One session. `thread`: does all work, in order."""
 
     def __init__(self, mailbox: PstMailbox, thread: ThreadPoolExecutor) -> None:
         self._mailbox = mailbox
@@ -65,7 +65,6 @@ class PstSourceSession:
         if not self._closed:
             self._closed = True
             await self._run(self._mailbox.close)
-            self._thread.shutdown(wait=False)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.wrap_future(self._thread.submit(work))
@@ -85,12 +84,9 @@ class PstSource:
         self.account = account
         self._resolve = resolve
         self.key = account.key
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="pst")
+        """Shared by all sessions: reading keeps a core busy, so that two threads would only wait for each other."""
 
     async def session(self) -> PstSourceSession:
-        thread = ThreadPoolExecutor(1, thread_name_prefix="pst")
-        try:
-            mailbox = await asyncio.wrap_future(thread.submit(PstMailbox, self.account, self._resolve, invitation))
-        except BaseException:
-            thread.shutdown(wait=False)
-            raise
-        return PstSourceSession(mailbox, thread)
+        opened = self._thread.submit(PstMailbox, self.account, self._resolve, invitation)
+        return PstSourceSession(await asyncio.wrap_future(opened), self._thread)

@@ -22,6 +22,8 @@ MOST = 65536
 _MOST_LEAVES = 1 << 20
 """Blocks of one value: more than 4 GB need, which is what a size of 32 bits can say."""
 _CACHED = 64
+_AHEAD = 1 << 17
+"""Bytes read at once where blocks are asked for that lie one behind the other."""
 
 
 class Database:
@@ -37,6 +39,7 @@ class Database:
         self._nbt = BTree(read, size, self.layout, NBT, self.header.nodes, self.findings)
         self._bbt = BTree(read, size, self.layout, BBT, self.header.blocks, self.findings)
         self._blocks: dict[int, bytes] = {}
+        self._ahead = 0, b""
         if not self.header.intact:
             self.findings.note("a header with a wrong checksum")
         if size < self.header.size:
@@ -119,7 +122,7 @@ class Database:
         bid, offset, size = extent
         layout = self.layout
         whole = -(-(size + layout.trailer) // layout.align) * layout.align
-        stored = self._read(offset, whole)
+        stored = self._stored(offset, whole)
         if len(stored) < size:
             raise Damaged(f"block {bid:#x} lies beyond the end of the file")
         data = stored[:size]
@@ -140,6 +143,15 @@ class Database:
                 return cyclic(data, bid & 0xFFFFFFFF)
             case _:
                 return data
+
+    def _stored(self, offset: int, size: int) -> bytes:
+        """Bytes of the file; more of them are read than asked for where it goes on from what was read last."""
+        start, held = self._ahead
+        at = offset - start
+        if not 0 <= at <= at + size <= len(held):
+            held = self._read(offset, max(size, _AHEAD) if 0 < at <= len(held) else size)
+            self._ahead, at = (offset, held), 0
+        return held[at : at + size]
 
     def _check(self, extent: Extent, data: bytes, trailer: bytes) -> None:
         """The trailer of §2.2.2.8.1. One of another block means that something else stands there: pages that are not in

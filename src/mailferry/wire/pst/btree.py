@@ -21,6 +21,7 @@ _DEPTH = 16
 _CACHED = 512
 _ANY = -1
 """The level that the root may have."""
+_NO_END = 1 << 64
 
 
 class BTree:
@@ -34,6 +35,9 @@ class BTree:
         self._root = root
         self._findings = findings
         self._pages: dict[int, Page] = {}
+        self._last: tuple[int, int, Page] | None = None
+        """The leaf that was searched last, and from which key on up to which one the tree leads there: neighbours in
+        the file are asked for one after the other."""
 
     @cached_property
     def _salvage(self) -> Salvage:
@@ -42,15 +46,21 @@ class BTree:
 
     def find(self, key: int) -> bytes | None:
         """The leaf entry with this key, as stored; None where there is none, or none that can be read."""
+        if self._last is not None and self._last[0] <= key < self._last[1]:
+            return self._last[2].entry(key)
         offset, level = self._root, _ANY
+        first, end = 0, _NO_END
         try:
             while True:
                 page = self._page(offset, level)
                 if page.level == 0:
+                    self._last = first, end, page
                     return page.entry(key)
                 place = page.place(key)
                 if place < 0:
                     return None
+                first = max(first, page.keys[place])
+                end = min([end, *page.keys[place + 1 : place + 2]])
                 offset, level = self._child(page, place), page.level - 1
         except Damaged:
             return self._salvage.find(key)

@@ -31,7 +31,7 @@ class Heap:
         self._leaves = db.leaves(node.data)
         if not self._leaves:
             raise Damaged(f"node {node.nid:#x} is empty")
-        first = self._block(0)
+        self._first = first = db.block(self._leaves[0])
         if len(first) < 12 or first[2] != _SIGNATURE:
             raise Damaged(f"node {node.nid:#x} does not begin as it should")
         self.client = first[3]
@@ -42,6 +42,8 @@ class Heap:
         return self.db.subnodes(self.node.subnodes)
 
     def _block(self, number: int) -> bytes:
+        if number == 0:
+            return self._first
         if number >= len(self._leaves):
             raise Damaged(f"node {self.node.nid:#x} refers to what it does not hold")
         return self.db.block(self._leaves[number])
@@ -86,28 +88,28 @@ class Heap:
             raise Damaged(f"node {self.node.nid:#x} lacks its subnode {nid:#x}")
         return found
 
-    def pairs(self, hid: int, key: int, value: int) -> Iterator[tuple[bytes, bytes]]:
-        """Every key and value of the B-tree at `hid` (§2.3.2), in order. `key`, `value`: the widths it must have."""
+    def records(self, hid: int, key: int, value: int) -> Iterator[bytes]:
+        """The records, key and value, of the B-tree at `hid` (§2.3.2), in order, leaf by leaf. `key`, `value`: the
+        widths they must have."""
         header = self.item(hid)
         if len(header) < 8 or header[0] != _BTH or (header[1], header[2]) != (key, value):
             raise Damaged(f"node {self.node.nid:#x} has a broken index")
         (root,) = struct.unpack_from("<I", header, 4)
         if root:
-            yield from self._records(root, header[3], key, value, [0])
+            yield from self._leaves_of(root, header[3], key, value, [0])
 
-    def _records(self, hid: int, level: int, key: int, value: int, count: list[int]) -> Iterator[tuple[bytes, bytes]]:
+    def _leaves_of(self, hid: int, level: int, key: int, value: int, count: list[int]) -> Iterator[bytes]:
         records, width = self.item(hid), key + (4 if level else value)
         if level > 8 or len(records) % width:
             raise Damaged(f"node {self.node.nid:#x} has a broken index")
-        for start in range(0, len(records), width):
-            if level == 0:
-                yield records[start : start + key], records[start + key : start + width]
-            else:
-                (child,) = struct.unpack_from("<I", records, start + key)
-                count[0] += 1
-                if count[0] > _MOST_BRANCHES:
-                    raise Damaged(f"node {self.node.nid:#x} has an index without end")
-                yield from self._records(child, level - 1, key, value, count)
+        if level == 0:
+            yield records
+            return
+        for (child,) in struct.iter_unpack(f"<{key}xI", records):
+            count[0] += 1
+            if count[0] > _MOST_BRANCHES:
+                raise Damaged(f"node {self.node.nid:#x} has an index without end")
+            yield from self._leaves_of(child, level - 1, key, value, count)
 
 
 def is_hid(hnid: int) -> bool:

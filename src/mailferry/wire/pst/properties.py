@@ -35,8 +35,8 @@ class Properties:
             self.heap = Heap(db, node)
             if self.heap.client != PROPERTIES:
                 raise Damaged(f"node {node.nid:#x} holds no properties")
-            for key, record in self.heap.pairs(self.heap.root, 2, 6):
-                self._raw[int.from_bytes(key, "little")] = struct.unpack("<HI", record)
+            for records in self.heap.records(self.heap.root, 2, 6):
+                self._raw |= {tag: (kind, hnid) for tag, kind, hnid in struct.iter_unpack("<HHI", records)}
         except _BROKEN:
             raise Damaged(f"the properties of node {node.nid:#x} are damaged") from None
 
@@ -118,7 +118,8 @@ class Table:
             return []
         width = 4 if self.heap.db.layout.wide else 2
         try:
-            return [int.from_bytes(key, "little") for key, _ in self.heap.pairs(self._index, 4, width)]
+            leaves = self.heap.records(self._index, 4, width)
+            return [nid for leaf in leaves for (nid,) in struct.iter_unpack(f"<I{width}x", leaf)]
         except _BROKEN:
             raise self._damaged() from None
 
