@@ -21,7 +21,8 @@ Exchange. On Exchange's side:
     Get-MailboxJunkEmailConfiguration ann | ConvertTo-Json > ann-junk.json
     Get-Mailbox ann | ConvertTo-Json > ann-mailbox.json      # forwarding of all mail
 
-Also read: `Export-Clixml`, `Export-Csv` (which loses lists: a rule with a lost list is left to a human), Graph's
+Also read: `Export-Clixml`, `Export-Csv -Encoding UTF8` (which loses lists: a rule with a lost list is left to a human;
+without `-Encoding`, Windows PowerShell writes `?` for every letter beyond A to Z, and nobody can tell), Graph's
 `messageRules` and `mailboxSettings`, and the answers of EWS to GetInboxRules and GetUserOofSettings. Graph and EWS do
 not say whose mailbox it is: the file's name does (`ann@acme.example.json`, `ann@acme.example.away.json`), and comes
 before what an export calls its owner. How they are uploaded, and go with people in a wave: [rules go with
@@ -36,7 +37,8 @@ people](rules-upload.md).
 Each rule comes out as **exact**, **approximate** (with the difference in a sentence) or **manual** (with what its
 owner has to do). Never a guess: a rule with a condition, a person or a folder that is not known does nothing at all,
 and says so. Rules that are switched off stay in the script as comments; those that Exchange itself did not run are
-named. What a lost rule would have stopped makes all rules after it approximate. Nothing is deleted that was also to
+named. What a lost rule would have stopped makes all rules after it approximate. So does a rule that files and lets others
+go on, for those that mark: Sieve marks only what is filed later. Nothing is deleted that was also to
 be passed on, when passing it on is not possible.
 
 In the script: forwarding of all mail first, then blocked senders, then out-of-office (it answers whatever the rules

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lab import rules_page
+from mailferry.errors import UserError
 from mailferry.model.rule import (
     Action,
     Audience,
@@ -26,6 +27,7 @@ from mailferry.model.rule import (
     Predicate,
     Rule,
 )
+from mailferry.ops.rules import merged
 from mailferry.rules.convert import Script, convert
 from mailferry.rules.files import behaviours
 from mailferry.rules.names import ACTIONS, CONDITIONS, Rating, Shape
@@ -223,6 +225,17 @@ def test_after_a_rule_that_would_have_stopped_all_are_doubtful() -> None:
     script = script_of(lost, Rule("next", 2, "x", actions=(MOVE,)))
     assert [part.rating for part in script.parts] == [Rating.MANUAL, Rating.APPROXIMATE]
     assert "lost would have stopped" in script.parts[1].notes[0]
+
+
+def test_marks_come_too_late_for_what_a_rule_before_has_filed(place: Path) -> None:
+    """Exchange marks the message wherever it lies by then; a stop leaves nothing to be marked."""
+    read = Rule("read", 2, "x", actions=(Deed(Action.MARK_READ),))
+    script = script_of(Rule("file", 1, "x", actions=(MOVE,)), read)
+    assert deeds(script.text, {}, place) == HIT
+    assert [part.rating for part in script.parts] == [Rating.EXACT, Rating.APPROXIMATE]
+    assert "filed already, as file" in script.parts[1].notes[0]
+    stopped = script_of(Rule("file", 1, "x", actions=(MOVE, Deed(Action.STOP))), read)
+    assert [part.rating for part in stopped.parts] == [Rating.EXACT, Rating.EXACT]
 
 
 def test_nothing_is_deleted_that_was_to_be_passed_on() -> None:
@@ -474,8 +487,6 @@ def test_10_000_rules(place: Path) -> None:
     ],
 )
 def test_files_that_are_no_exports(content: bytes, message: str) -> None:
-    from mailferry.errors import UserError
-
     with pytest.raises(UserError, match=message) as caught:
         behaviours("dir/file.json", content)
     assert "dir/file.json" in caught.value.about
@@ -536,6 +547,27 @@ def test_an_unknown_condition_is_never_dropped() -> None:
     ):
         assert [one.lower() for one in rule.unknown] == ["somethingnew"]
         assert script_of(rule).text == ""
+
+
+@pytest.mark.parametrize("said", [False, "False"])
+def test_a_rule_that_only_outlook_can_show_is_left_to_its_owner(said: object) -> None:
+    """Get-InboxRule shows a part of it: what it does not show may be the condition that keeps mail from deletion."""
+    rule = one_rule(spelling.powershell({"SubjectContainsWords": ["x"], "DeleteMessage": True}, SupportedByTask=said))
+    script = script_of(rule)
+    assert (script.text, script.parts[0].rating) == ("", Rating.MANUAL)
+    assert "Outlook" in script.parts[0].notes[0]
+
+
+def test_two_people_of_one_name_are_not_made_one(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.json", "b.json")]
+    for path in files:
+        path.write_bytes(spelling.powershell({"SubjectContainsWords": [path.name]}, MailboxOwnerId="Max Muster"))
+    with pytest.raises(UserError, match="two people of one name") as caught:
+        merged(files)
+    assert caught.value.about == str(files[1])
+    assert len(merged([files[0], files[0]])[0].rules) == 1
+    named = [path.rename(tmp_path / f"max{number}@acme.example.json") for number, path in enumerate(files)]
+    assert [one.owner for one in merged(named)] == ["max0@acme.example", "max1@acme.example"]
 
 
 def test_the_page_is_the_table() -> None:

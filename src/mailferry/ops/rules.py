@@ -58,7 +58,8 @@ class Done:
 
 def convert_files(files: Sequence[Path], out: Path | None, options: Options) -> list[Done]:
     """Read all files (several may be about one mailbox), convert each mailbox, write `OWNER.sieve` and the report into
-    `out`; None: nothing is written. UserError names the file that is no export."""
+    `out`; None: nothing is written. UserError names the file that is no export, or may be about somebody else of the
+    same name."""
     done = []
     names: dict[str, str] = {}
     for one in merged(files):
@@ -114,6 +115,12 @@ def merged(files: Sequence[Path], main: Mapping[str, str] | None = None) -> list
             owner = whose[1] if whose is not None and len(some) == 1 else one.owner
             owner = (main or {}).get(owner, owner)
             other = found.get(owner)
+            if other is not None and not ADDRESS.fullmatch(owner) and _another(other, one):
+                raise UserError(
+                    f"has other rules of {owner} than a file before it: two people of one name?",
+                    about=str(path),
+                    advice="name each file after its mailbox's address, as ann@acme.example.json",
+                )
             found[owner] = replace(one, owner=owner) if other is None else _with(other, one)
     return list(found.values())
 
@@ -128,6 +135,12 @@ def _with(one: Behaviour, more: Behaviour) -> Behaviour:
         junk=one.junk if more.junk == Junk() else more.junk,
         forwarding=more.forwarding or one.forwarding,
     )
+
+
+def _another(one: Behaviour, more: Behaviour) -> bool:
+    """Whether both have a rule of one priority that is not the same: in one mailbox each rule has its own."""
+    known = {rule.order: _content(rule) for rule in one.rules}
+    return any(known.get(rule.order, _content(rule)) != _content(rule) for rule in more.rules)
 
 
 def _content(rule: Rule) -> Rule:

@@ -21,6 +21,9 @@ from mailferry.wire.sieve import Command, Comment, Tag, all_of, any_of, not_
 
 LOSING = frozenset({Action.DELETE, Action.PERMANENT_DELETE})
 """Actions beside which no other may be left out: a message would be gone without what was to happen to it."""
+FILING = frozenset({Action.COPY, Action.MOVE, Action.DELETE})
+MARKING = frozenset({Action.MARK_READ, Action.PIN, Action.CATEGORIES, Action.IMPORTANCE})
+"""Sieve marks what is filed from then on (RFC 5232 §5), Exchange the message wherever it lies by then."""
 DAYS = 7
 """Between two out-of-office replies to one sender; Exchange replies once in all."""
 
@@ -120,10 +123,12 @@ def _remark(part: Converted) -> str:
 
 @dataclass(slots=True)
 class _Room:
-    """What is left over by the rules before. `stopped`: names of rules that would have stopped, and are not there."""
+    """What is left over by the rules before. `stopped`: names of rules that would have stopped, and are not there.
+    `filed`: of those that put messages into folders and let rules go on."""
 
     redirects: int
     stopped: list[str] = field(default_factory=list)
+    filed: list[str] = field(default_factory=list)
 
 
 def _rule(rule: Rule, owner: Owner, room: _Room) -> Converted:
@@ -160,6 +165,11 @@ def _rule(rule: Rule, owner: Owner, room: _Room) -> Converted:
         return Converted(rule.name, rule.origin, said.rating, (*why, *said.notes), active, kept)
     if room.stopped:
         said.note(Rating.APPROXIMATE, f"{room.stopped[0]} would have stopped before it, and is not carried over")
+    does = {one.what for one in rule.actions}
+    if room.filed and does & MARKING:
+        said.note(Rating.APPROXIMATE, f"it marks nothing that a rule before it has filed already, as {room.filed[0]}")
+    if does & FILING and not stops:
+        room.filed.append(rule.name)
     return Converted(rule.name, rule.origin, said.rating, tuple(said.notes), commands=body)
 
 

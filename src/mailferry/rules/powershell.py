@@ -109,6 +109,8 @@ def _rule(origin: str, row: Row, given: Row, number: int) -> Rule:
                 actions.append(deed)
         else:
             unknown.append(name)
+    if _is_no(given.get("supportedbytask")):
+        unknown.append("what Exchange shows in Outlook alone (SupportedByTask: False)")
     order = _text(given.get("priority"))
     return Rule(
         name=_text(given.get("name")) or "without a name",
@@ -176,6 +178,10 @@ def _is_set(value: Any) -> bool:
 
 def _yes(value: Any) -> bool:
     return value is True or (isinstance(value, str) and value.strip().lower() in ("true", "$true", "1"))
+
+
+def _is_no(value: Any) -> bool:
+    return value is False or (isinstance(value, str) and value.strip().lower() in ("false", "$false", "0"))
 
 
 def _texts(value: Any) -> tuple[str, ...] | None:

@@ -39,7 +39,8 @@ def text(name: str, content: bytes, advice: str) -> str:
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise UserError(f"neither UTF-8 nor UTF-16: {error.reason}", about=name, advice=advice) from error
+        unicode = "export it anew with -Encoding UTF8, or save it as UTF-8"
+        raise UserError(f"neither UTF-8 nor UTF-16: {error.reason}", about=name, advice=unicode) from error
     if not text.strip():
         raise UserError("it is empty", about=name, advice=advice)
     return text
