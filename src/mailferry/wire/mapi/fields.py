@@ -11,6 +11,7 @@ import re
 from binascii import b2a_base64
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 
 from mailferry.errors import ItemError
 from mailferry.wire.mapi import tags
@@ -24,6 +25,9 @@ Resolve = Callable[[str], str | None]
 
 Invite = Callable[[Item, "Making"], tuple[str, bytes] | None]
 """Method and bytes of a calendar part; None where there is to be none."""
+
+_Make = Callable[[], bytes]
+"""Makes a whole field with its line end."""
 
 _FIELD = re.compile(r"(?P<name>[\x21-\x39\x3b-\x7e]+)[ \t]*:(?P<value>.*(?:\n[ \t].*)*)")
 _STRUCTURE = re.compile(r"content-|mime-version$|lines$|x-ms-tnef-correlator$|status$|x-status$|x-uid$|x-keywords$")
@@ -86,16 +90,20 @@ def header_fields(making: Making, item: Item) -> Iterator[bytes]:
     there = {name.casefold() for name, _ in kept}
     for _, line in kept:
         yield line
-    for name, line in _made(making, item):
+    for name, make in _made(making, item):
         if name.casefold() not in there:
-            yield line
+            yield make()
 
 
 def _resolving(making: Making, bag: Bag) -> Resolve:
     """Looks first at what the message itself tells: newer ones name some people by both kinds of address."""
-    pairs = ((making.text(bag, name), making.text(bag, smtp)) for name, smtp in _TWICE)
-    known = {name.casefold(): smtp for name, smtp in pairs if name and "@" in smtp}
-    return lambda name: known.get(name) or making.resolve(name)
+
+    @cache
+    def known() -> dict[str, str]:
+        pairs = ((making.text(bag, name), making.text(bag, smtp)) for name, smtp in _TWICE)
+        return {name.casefold(): smtp for name, smtp in pairs if name and "@" in smtp}
+
+    return lambda name: known().get(name) or making.resolve(name)
 
 
 def transport_fields(text: str) -> Iterator[tuple[str, bytes]]:
@@ -126,41 +134,41 @@ def _encoded_run(found: re.Match[str]) -> str:
     return mime.encoded_words(mime.cleaned(found[0])).replace(" ", "\r\n ")
 
 
-def _made(making: Making, item: Item) -> Iterator[tuple[str, bytes]]:
-    """What the properties tell, field by field: name, and the whole field."""
+def _made(making: Making, item: Item) -> Iterator[tuple[str, _Make]]:
+    """What the properties tell, field by field: name, and what makes it where it is wanted."""
     bag = item.properties
     when = making.number(bag, tags.CLIENT_SUBMIT_TIME) or making.number(bag, tags.MESSAGE_DELIVERY_TIME)
     when = when or making.number(bag, tags.CREATION_TIME)
     if when is not None:
-        yield "Date", mime.field("Date", mime.date(epoch(when)))
+        yield "Date", lambda: mime.field("Date", mime.date(epoch(when)))
     yield from _people(making, item)
-    yield "Subject", mime.field("Subject", subject(making, bag))
-    yield "Message-ID", mime.field("Message-ID", message_id(making, item))
+    yield "Subject", lambda: mime.field("Subject", subject(making, bag))
+    yield "Message-ID", lambda: mime.field("Message-ID", message_id(making, item))
     for name, tag in (("In-Reply-To", tags.IN_REPLY_TO_ID), ("References", tags.INTERNET_REFERENCES)):
         if value := making.text(bag, tag):
-            yield name, mime.field(name, value)
+            yield name, partial(mime.field, name, value)
     yield from _colours(making, item)
 
 
-def _people(making: Making, item: Item) -> Iterator[tuple[str, bytes]]:
+def _people(making: Making, item: Item) -> Iterator[tuple[str, _Make]]:
     bag = item.properties
     author = _author(making, bag, tags.SENT_REPRESENTING_NAME, tags.SENT_REPRESENTING_ADDRESS_TYPE)
     sender = _author(making, bag, tags.SENDER_NAME, tags.SENDER_ADDRESS_TYPE)
     if not _address(author):
         author = sender or author  # who is only named is shown as who sent it
     if author:
-        yield "From", mime.listed("From", [author])
+        yield "From", partial(mime.listed, "From", [author])
         if _address(sender) not in ("", _address(author)):
-            yield "Sender", mime.listed("Sender", [sender])
+            yield "Sender", partial(mime.listed, "Sender", [sender])
     else:
-        yield "From", mime.listed("From", [NOBODY])
+        yield "From", partial(mime.listed, "From", [NOBODY])
     if making.get(bag, tags.READ_RECEIPT_REQUESTED) is True and _address(author):
-        yield "Disposition-Notification-To", mime.listed("Disposition-Notification-To", [author])
+        yield "Disposition-Notification-To", partial(mime.listed, "Disposition-Notification-To", [author])
     entries = making.get(bag, tags.REPLY_RECIPIENT_ENTRIES)
     if isinstance(entries, bytes):
         answers = [(shown, smtp_address(making, kind, address)) for shown, kind, address in flat_entries(entries)]
         if any(address for _, address in answers):
-            yield "Reply-To", mime.listed("Reply-To", [mime.mailbox(*one) for one in answers if one[1]])
+            yield "Reply-To", partial(mime.listed, "Reply-To", [mime.mailbox(*one) for one in answers if one[1]])
     people: dict[int, list[str]] = {_TO: [], _CC: [], _BCC: []}
     try:
         for recipient in item.recipients():
@@ -174,7 +182,7 @@ def _people(making: Making, item: Item) -> Iterator[tuple[str, bytes]]:
         if not any(people.values()):
             listed = [mime.mailbox(one.strip(), "") for one in making.text(bag, shown).split(";") if one.strip()]
         if listed:
-            yield name, mime.listed(name, listed)
+            yield name, partial(mime.listed, name, listed)
 
 
 def _author(making: Making, bag: Bag, name: int, kind: int) -> str:
@@ -225,18 +233,18 @@ def token(item: Item, purpose: str) -> str:
     return hashlib.sha256(item.key + purpose.encode()).hexdigest()[:32]
 
 
-def _colours(making: Making, item: Item) -> Iterator[tuple[str, bytes]]:
+def _colours(making: Making, item: Item) -> Iterator[tuple[str, _Make]]:
     """What colours a message: importance, sensitivity, thread, categories."""
     bag = item.properties
     if importance := _IMPORTANCE.get(making.number(bag, tags.IMPORTANCE) or 1):
-        yield "Importance", mime.field("Importance", importance[0])
-        yield "X-Priority", mime.field("X-Priority", importance[1])
+        yield "Importance", partial(mime.field, "Importance", importance[0])
+        yield "X-Priority", partial(mime.field, "X-Priority", importance[1])
     if sensitivity := _SENSITIVITY.get(making.number(bag, tags.SENSITIVITY) or 0):
-        yield "Sensitivity", mime.field("Sensitivity", sensitivity)
+        yield "Sensitivity", partial(mime.field, "Sensitivity", sensitivity)
     if topic := making.text(bag, tags.CONVERSATION_TOPIC):
-        yield "Thread-Topic", mime.field("Thread-Topic", topic)
+        yield "Thread-Topic", partial(mime.field, "Thread-Topic", topic)
     index = making.get(bag, tags.CONVERSATION_INDEX)
     if isinstance(index, bytes) and index:
-        yield "Thread-Index", mime.field("Thread-Index", b2a_base64(index[:400], newline=False).decode())
+        yield "Thread-Index", lambda: mime.field("Thread-Index", b2a_base64(index[:400], newline=False).decode())
     if item.categories:
-        yield "Keywords", mime.field("Keywords", ", ".join(item.categories))
+        yield "Keywords", lambda: mime.field("Keywords", ", ".join(item.categories))

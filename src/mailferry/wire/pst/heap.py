@@ -42,8 +42,6 @@ class Heap:
         return self.db.subnodes(self.node.subnodes)
 
     def _block(self, number: int) -> bytes:
-        if number == 0:
-            return self._first
         if number >= len(self._leaves):
             raise Damaged(f"node {self.node.nid:#x} refers to what it does not hold")
         return self.db.block(self._leaves[number])
@@ -53,8 +51,8 @@ class Heap:
         if hid == 0:
             return b""
         shift = self.db.layout.hid_shift
-        index = hid >> 5 & (1 << shift - 5) - 1
-        block = self._block(hid >> shift)
+        number, index = hid >> shift, hid >> 5 & (1 << shift - 5) - 1
+        block = self._block(number) if number else self._first
         (at,) = struct.unpack_from("<H", block)
         if index == 0 or at + 6 + 2 * index > len(block):
             raise Damaged(f"node {self.node.nid:#x} refers to what it does not hold")

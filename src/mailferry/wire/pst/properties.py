@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailferry.wire.mapi.values import Type, Value, decode
 from mailferry.wire.pst.blocks import Database
@@ -52,7 +52,7 @@ class Properties:
         kind, hnid = found
         width = Type.width(kind)
         if width is not None and width <= 4:
-            return decode(kind, struct.pack("<I", hnid)[:width], self.codepage)
+            return decode(kind, hnid.to_bytes(4, "little")[:width], self.codepage)
         try:
             return decode(kind, self.heap.value(hnid, MOST_WHOLE), self.codepage)
         except _BROKEN:
@@ -75,12 +75,11 @@ class Properties:
         return self.heap.subnode(struct.unpack_from("<I", data)[0]) if len(data) >= 4 else None
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """A TCOLDESC (§2.3.4.2): where in a row the property stands, and its bit in the row's list of what is there."""
 
-    tag: int
     kind: int
+    tag: int
     offset: int
     width: int
     bit: int
@@ -102,8 +101,7 @@ class Table:
         except _BROKEN:
             raise self._damaged() from None
         self.columns = {
-            tag: Column(tag, kind, offset, width, bit)
-            for kind, tag, offset, width, bit in struct.iter_unpack("<HHHBB", info[22 : 22 + 8 * info[1]])
+            one.tag: one for one in map(Column._make, struct.iter_unpack("<HHHBB", info[22 : 22 + 8 * info[1]]))
         }
         bits = max((one.bit for one in self.columns.values()), default=0)
         if self._width < max(4, self._bits + bits // 8 + 1):
