@@ -37,9 +37,9 @@ people](rules-upload.md).
 Each rule comes out as **exact**, **approximate** (with the difference in a sentence) or **manual** (with what its
 owner has to do). Never a guess: a rule with a condition, a person or a folder that is not known does nothing at all,
 and says so. Rules that are switched off stay in the script as comments; those that Exchange itself did not run are
-named. What a lost rule would have stopped makes all rules after it approximate. So does a rule that files and lets others
-go on, for those that mark: Sieve marks only what is filed later. Nothing is deleted that was also to
-be passed on, when passing it on is not possible.
+named. What a lost rule would have stopped makes all rules after it approximate. So does a rule that files and lets
+others go on, for those that mark: Sieve marks only what is filed later. Nothing is deleted that was also to be passed
+on, when passing it on is not possible.
 
 In the script: forwarding of all mail first, then blocked senders, then out-of-office (it answers whatever the rules
 do), then the rules in their order. Values of one condition are alternatives, conditions all have to fit, one
