@@ -38,6 +38,8 @@ class FakeGroupware:
     contact_folders: list[dict[str, Any]] = field(default_factory=list)
     task_lists: list[dict[str, Any]] = field(default_factory=list)
     items: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    rules: list[dict[str, Any]] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=lambda: {"automaticRepliesSetting": {"status": "disabled"}})
     files: dict[str, bytes] = field(default_factory=dict)
     attachments: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
@@ -231,9 +233,14 @@ def _graph(fake: FakeGraph, method: str, url: str, headers: dict[str, str], data
             {"sourceId": one, "targetId": base64.urlsafe_b64encode(entry_of(_ews_id(one))).decode()} for one in asked
         ]
         return Answer(200, {"value": values})
+    held = fake.groupware.get(user, FakeGroupware())
+    if rest == "mailFolders/inbox/messageRules":
+        return _paged(fake, held.rules, query, url)
+    if rest == "mailboxSettings":
+        return Answer(200, held.settings)
     if rest.startswith(("mailFolders", "messages")):
         return _mail(fake, mailbox, rest, query, url)
-    return _groupware(fake, fake.groupware.get(user, FakeGroupware()), rest, query, url, headers)
+    return _groupware(fake, held, rest, query, url, headers)
 
 
 # Mail

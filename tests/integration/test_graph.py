@@ -251,6 +251,47 @@ def test_check_names_missing_permissions(graph: FakeGraph) -> None:
     assert any("online archive" in one for one in mailbox["warnings"])
 
 
+def test_rules_are_fetched_and_converted(graph: FakeGraph, tmp_path: Path) -> None:
+    projects = next(one for one in graph.exchange.mailboxes[ALICE].folders.values() if one.name == "Projects")
+    rule = {
+        "displayName": "Invoices",
+        "sequence": 1,
+        "isEnabled": True,
+        "conditions": {"subjectContains": ["invoice"]},
+        "actions": {"moveToFolder": projects.id.replace("+", "-").replace("/", "_"), "stopProcessingRules": True},
+    }
+    away = {
+        "status": "alwaysEnabled",
+        "externalAudience": "all",
+        "internalReplyMessage": "Away",
+        "externalReplyMessage": "Out",
+    }
+    graph.groupware[ALICE] = FakeGroupware(rules=[rule], settings={"automaticRepliesSetting": away})
+    source = graph.address("{user}")
+    environment = {**os.environ, "SECRET": SECRET}
+    fetch = [
+        *COMMAND,
+        "rules",
+        "fetch",
+        ALICE,
+        "--from",
+        source,
+        "--password",
+        "env:SECRET",
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    done = subprocess.run(fetch, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0, done
+    files = sorted(map(str, (tmp_path / "out").iterdir()))
+    convert = [*COMMAND, "rules", "convert", *files, "--output", str(tmp_path / "sieve")]
+    done = subprocess.run(convert, capture_output=True, text=True, timeout=60)
+    (script,) = (tmp_path / "sieve").glob("*.sieve")
+    text = script.read_text()
+    assert "fileinto" in text and "Projects" in text, text
+    assert "vacation" in text and "Away" in text, text
+
+
 def test_the_token_goes_to_graph_alone(graph: FakeGraph) -> None:
     """A link in an answer that leads elsewhere is not followed."""
 

@@ -97,14 +97,14 @@ def convert_command(
     return 1 if counts["manual"] else 0
 
 
-@rules_command.command("fetch", short_help="Read rules and out-of-office from Exchange over EWS, into files.")
+@rules_command.command("fetch", short_help="Read rules and out-of-office from Exchange, into files.")
 @click.argument("people", nargs=-1, required=True, metavar="ADDRESS…")
 @click.option(
     "--from",
     "source",
     required=True,
     metavar="ADDRESS",
-    help="Exchange, without a user: `ews://ex1.acme.example?admin=svc`.",
+    help="Exchange, without a user: `ews://ex1.acme.example?admin=svc`, `graph:{user}?tenant=…&client=…`.",
 )
 @click.option("--password", metavar="REF", envvar=options.SOURCE_VARIABLE, help=f"Its password: {options.SECRETS}.")
 @click.option(
@@ -113,7 +113,7 @@ def convert_command(
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
     metavar="DIR",
-    help="Where the files go: ADDRESS.rules.xml, ADDRESS.away.xml.",
+    help="Where the files go: ADDRESS.rules.xml, ADDRESS.away.xml (over Graph: .json).",
 )
 @options.as_json
 def fetch_command(people: tuple[str, ...], source: str, password: str | None, output: Path, as_json: bool) -> int:
