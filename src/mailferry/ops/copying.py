@@ -22,7 +22,6 @@ from mailferry.copy.progress import Counts
 from mailferry.copy.worker import Task, Worker
 from mailferry.errors import SafetyStop, UserError
 from mailferry.model.account import ITEM_STORES, Account, PstAccount
-from mailferry.ops import copying_items
 from mailferry.ops.stores import server_of, source_of, target_of
 from mailferry.sources.base import Source
 from mailferry.verify.mailbox import Verifying, verify_mailbox
@@ -71,8 +70,10 @@ def copy_fleet(
         keys = pair.source_key, pair.target.key
         if isinstance(pair.target, ITEM_STORES):
             async with leased(worker.engine.ledger, *keys, policy.lease_seconds, shared=pair.shared) as lease:
+                from mailferry.ops.copying_items import copy_pair  # its libraries take a while to load
+
                 to = (pair.target, *pair.groupware)
-                return await copying_items.copy_pair(worker, number, pair, to, lease, policy, Counts())
+                return await copy_pair(worker, number, pair, to, lease, policy, Counts())
         source, target = source_of(pair.source, lanes), target_of(pair.target, lanes)
         await check_owner(pair.source, source, policy)
         held = leased(worker.engine.ledger, *keys, policy.lease_seconds, shared=pair.shared)
@@ -87,7 +88,9 @@ def copy_fleet(
                 progress=worker.progress(number),
             )
             if pair.groupware:
-                counts = await copying_items.copy_pair(worker, number, pair, pair.groupware, lease, policy, counts)
+                from mailferry.ops.copying_items import copy_pair
+
+                counts = await copy_pair(worker, number, pair, pair.groupware, lease, policy, counts)
             return counts
 
     return _fleet(pairs, ledger, policy, limits, argv, observe, copy_one)
@@ -138,7 +141,9 @@ def verify_fleet(
             compared = {Content.FULL: 1.0, Content.SAMPLE: share, Content.NONE: 0.0}[content]
             score, items = Score.PERFECT, Counts()
             if to:
-                score, items = await copying_items.verify_pair(worker, pair, to, lease, policy, compared)
+                from mailferry.ops.copying_items import verify_pair
+
+                score, items = await verify_pair(worker, pair, to, lease, policy, compared)
             if isinstance(pair.target, ITEM_STORES):
                 worker.say(kind="score", job=number, score=score.word)
                 return items
