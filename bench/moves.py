@@ -22,7 +22,7 @@ from bench.results import TIME_LIMIT, Row, within
 from lab import corpus
 from lab.acme import Person, acme
 from lab.process import PASSWORD
-from mailferry.coexist.parking import Listing, Mta, Queue, Released, Waiting
+from mailferry.coexist.parking import Listing, Mta, Released, Waiting
 from mailferry.coexist.routes import People
 from mailferry.config.coexist import Coexist
 from mailferry.copy.lease import leased
@@ -171,7 +171,7 @@ class World:
         return Context(
             Engine.of(ledger, CopyPolicy(late_commit_wait=0.0)),
             directory,
-            [cast(Queue, self)],
+            [self],
             settings,
             source=lambda move: MemorySource(self.stores[move.source_id][0]),
             target=lambda move: MemoryTarget(self.stores[move.source_id][1]),
@@ -207,11 +207,23 @@ class World:
     async def waiting(self, address: str) -> list[Waiting]:
         return []
 
+    async def check(self) -> None:
+        return None
+
     async def quiet(self, address: str) -> None:
         return None
 
-    async def forget(self) -> None:
+    async def follow(self, address: str) -> None:
+        return None
+
+    async def forget(self, address: str) -> None:
+        return None
+
+    async def forget_or_wait(self, address: str) -> None:
         return None
 
     async def release(self, address: str, *, anew: bool = False) -> Released:
         return Released((), ())
+
+    async def remove(self, ids: Sequence[str]) -> None:
+        return None
