@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -124,14 +123,17 @@ def test_a_second_run_copies_nothing_and_the_files_are_a_source(exported: Path) 
 
 
 def test_into_a_real_server(exported: Path, tmp_path: Path) -> None:
-    """What lies in Outlook's own folders of a person is there, once, after two runs."""
-    own = tmp_path / "own"
-    for name in ("calendar", "contacts", "tasks", "notes"):
-        shutil.copytree(exported / PEOPLE[0] / name, own / name)
-    shutil.copytree(exported / PEOPLE[1] / "calendar", own / "calendar", dirs_exist_ok=True)
+    """Every item of every file is in its owner's collections, once, after two runs."""
+    (tmp_path / "people.csv").write_text(
+        "source_user,target_user\n" + "".join(f"{one},{one.partition('@')[0]}\n" for one in PEOPLE)
+    )
     with Radicale() as server:
-        server.add("anna")
-        for copied in (17, 0):
-            shown = ferry(tmp_path, f"ics:{own}", f"dav://anna@127.0.0.1:{server.port}?tls=none")
+        for person in PEOPLE:
+            server.add(person.partition("@")[0])
+        for copied in (177 + 169 + 160, 0):
+            to = f"dav://{{user}}@127.0.0.1:{server.port}?tls=none"
+            shown = ferry(tmp_path, f"pst:{PST_SAMPLES}/{{user}}.ost", to, "--accounts", str(tmp_path / "people.csv"))
             assert (shown["counts"]["copied"], shown["counts"]["failed"]) == (copied, 0)
-        assert len(server.items("anna")) == 17
+        for person in PEOPLE:
+            held = len(server.items(person.partition("@")[0]))
+            assert held == sum(files(exported, person).values()), person
