@@ -273,9 +273,9 @@ def as_root(*command: str) -> None:
 
 def test_the_ledger_s_disk_is_full(new_case: NewCase, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
-    with small_disk(disk, "800k"), new_case() as case:
+    with small_disk(disk, "1400k"), new_case() as case:
         case.move.ledger = str(disk / "ledger.db")
-        (disk / "ballast").write_bytes(b"x" * 500_000)
+        (disk / "ballast").write_bytes(b"x" * 1_050_000)
         done = case.move.run(as_json=False)
         assert done.code == 69, (done, list(disk.rglob("*")))
         assert str(disk / "ledger.db") in done.err and "→" in done.err, done
