@@ -42,7 +42,7 @@ test: .lab/.ready ## Run every test that CI runs (real servers, under 20 minutes
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 	$(RUN)/mypy
-	$(AS_ROOT) $(RUN)/pytest -n 3 --dist loadgroup $(GIVE_BACK)
+	$(AS_ROOT) $(RUN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(GIVE_BACK)
 
 check: .venv/.ready ## Format, lint, types, unit tests (under a minute)
 	$(RUN)/ruff format .

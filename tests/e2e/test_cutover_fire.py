@@ -25,11 +25,12 @@ from mailferry.net.managesieve import session
 from mailferry.secret import Secret
 from tests.e2e.fire import Fire, fire, interrupt, kill
 
-pytestmark = [pytest.mark.xdist_group("fire"), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 Record = Callable[[str, object], None]
 
 CALM_SECONDS = 8.0
 """How long mail comes in before anybody moves: the measure for delivery times."""
+PEOPLE_AD = 12
 UNCHANGED_SECONDS, UNCHANGED_TIMES = 2.0, 3.0
 """What a median delivery may take longer during cutovers, which share two cores with all other tests; nobody who is
 parked gets mail that soon."""
@@ -44,6 +45,13 @@ OWN = b'require "imap4flags";\r\naddflag "\\\\Flagged";\r\n'
 @pytest.fixture
 def burning() -> Iterator[Fire]:
     with fire() as running:
+        yield running
+
+
+@pytest.fixture
+def burning_ad() -> Iterator[Fire]:
+    """Active Directory is the only directory: routes in its attributes, Postfix and Dovecot ask it for everything."""
+    with fire(staying=30, messages=10, only_ad=True) as running:
         yield running
 
 
@@ -243,3 +251,33 @@ def _rolled_back(burning: Fire, people: list[str]) -> None:
     assert {states[mail] for mail in people[::2]} == {MoveState.ROLLED_BACK}, burning.errors("back")
     assert {states[mail] for mail in people[1::2]} <= MOVED
     assert [_active(burning, mail) for mail in people[:4]] == ["mine", "mailferry", "", "mailferry"]
+
+
+def test_twelve_people_in_two_waves(burning_ad: Fire, record_property: Record) -> None:
+    """The first wave is killed while somebody is parked, and goes on; half of the second goes back."""
+    plain = [one for one in burning_ad.moving if one.plain][:PEOPLE_AD]
+    assert len(plain) == PEOPLE_AD
+    first, second = plain[: PEOPLE_AD // 2], plain[PEOPLE_AD // 2 :]
+    for name, people in (("first", first), ("second", second)):
+        burning_ad.plan(name, people)
+        burning_ad.wave("seed", name)
+    running = burning_ad.start("cutover", "first")
+    burning_ad.until("first", MoveState.PARKED, running)
+    kill(running)
+    burning_ad.wave("cutover", "first")
+    burning_ad.wave("cutover", "second")
+    back = [one.mail for one in second[::2]]
+    burning_ad.wave("rollback", "second", *(option for mail in back for option in ("--only", mail)))
+    burning_ad.wave("sweep", "first")
+    assert set(burning_ad.states("first").values()) == {MoveState.SWEPT}
+    states = burning_ad.states("second")
+    assert {states.pop(mail) for mail in back} == {MoveState.ROLLED_BACK}
+    assert set(states.values()) == {MoveState.RELEASED}
+    verdict = burning_ad.judged()
+    record_property("verdict", str(verdict))
+    record_property("parked, median", statistics.median(burning_ad.parked_seconds().values()))
+    assert not verdict.wrong, verdict
+    assert all(burning_ad.load.doors().values()), burning_ad.load.doors()
+    gone_back = {one.uid for one in second[::2]}
+    placed = burning_ad.acme.placed()
+    assert {placed[uid] for uid in gone_back} == {("exchange", "")}, "nothing of ours is left but the mark"
